@@ -1,0 +1,1 @@
+"""What every function of buttersync shares; it imports no vendor's SDK and no function."""

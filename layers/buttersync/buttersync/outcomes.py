@@ -1,0 +1,49 @@
+"""What became of a try, in the four words that every adapter turns its vendor's answer into.
+
+An adapter returns `DONE` or raises (or returns) one of the others; nothing else escapes it. The text of a failure is the
+vendor's own, shortened, and never holds a secret or a row's content: it is logged, kept in the delivery table, and
+travels with a dead letter.
+"""
+
+REASON_CHARACTERS = 300
+
+
+class Failure(Exception):
+    """A try that did not end well; `reason` says why in at most 300 characters."""
+
+    status = ""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason[:REASON_CHARACTERS])
+
+    @property
+    def reason(self) -> str:
+        return str(self)
+
+
+class Unavailable(Failure):
+    """A 5xx, a time-out, throttling: the same request may pass later, not before `retry_after` seconds."""
+
+    status = "unavailable"
+
+    def __init__(self, reason: str, retry_after: float = 0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Misconfigured(Failure):
+    """A bad key, no credit, a missing right: a person must mend it; alarms at once."""
+
+    status = "misconfigured"
+
+
+class Refused(Failure):
+    """This document can never pass; it is dead-lettered with the reason, and its batch mates go on."""
+
+    status = "refused"
+
+
+Outcome = Failure | None
+"""None is *done*: applied, or already so."""
+
+DONE: Outcome = None
