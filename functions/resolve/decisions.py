@@ -1,11 +1,14 @@
 """What became of an item: pure decisions from the row that is known, the change that came, and what ButterCMS shows now."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
 
 from buttersync.model import Change, Document, Effect, Identity
 from documents import Content
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Status = Literal["absent", "published", "removed"]
 
@@ -116,6 +119,7 @@ def recorded(row: Row, change: Change, pointer: Pointer | None, reading: Reading
         read_at=max(row.read_at, reading.at),
         updated=max(row.updated, (content and content.updated_at) or ""),
         numeric_id=change.numeric_id or row.numeric_id,
+        pending="",  # what the row had pending was published before the reading
     )
     if effect is None:
         return seen
@@ -145,9 +149,9 @@ def _another_item(row: Row, change: Change) -> bool:
 
 
 def _is_news(content: Content, now: int, site: Site) -> bool:
-    published = content.published_ms
-    if published is None or site.live_since is None:
+    if content.published_at is None or site.live_since is None:
         return False
+    published = (datetime.fromisoformat(content.published_at) - EPOCH) // timedelta(milliseconds=1)
     return published >= site.live_since and now - published <= site.announce_window
 
 
