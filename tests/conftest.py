@@ -1,0 +1,51 @@
+"""What all tests share: the functions on the path, an environment as Lambda gives it, the local stack."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from sandbox.stack import Stack
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# In Lambda each function's folder is the root of its imports; here they lie side by side.
+sys.path[:0] = [str(folder) for folder in sorted((ROOT / "functions").iterdir()) if folder.is_dir()]
+
+# No profile of the person who runs the tests may leak into a client.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    # A client that a test did not point elsewhere reaches nothing, least of all AWS.
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "STAGE": "test",
+    "POWERTOOLS_METRICS_NAMESPACE": "buttersync",
+}
+
+
+@pytest.fixture(scope="session")
+def stack() -> "Iterator[Stack]":
+    """The real template on the local stack, deployed once for all tests that ask for it."""
+    from sandbox.stack import Stack  # noqa: PLC0415  boto3, servers: unit tests need not pay for them
+
+    with Stack.start(ROOT / ".local/test") as running:
+        yield running
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skipped test is a promise that nobody checked: the run fails."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
