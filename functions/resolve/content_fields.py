@@ -1,0 +1,175 @@
+"""Finding title, summary, image, author, labels and words in fields that every site names and nests as it likes."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from buttersync.model import NO_ANNOUNCE, URL_CHARACTERS
+from cleaning import normal
+from html_text import plain_text
+
+Fields = dict[str, Any]
+
+TITLE_NAMES = ("title", "headline", "heading", "name", "page_title", "label", "question", "seo_title", "meta_title")
+SUMMARY_NAMES = (
+    *("summary", "excerpt", "description", "short_description", "intro", "introduction", "teaser", "lead"),
+    *("subtitle", "subheadline", "subheading", "meta_description", "seo_description"),
+)
+IMAGE_NAMES = (
+    *("image", "featured_image", "hero_image", "cover_image", "cover", "main_image", "header_image", "banner_image"),
+    *("banner", "thumbnail", "photo", "picture", "og_image", "social_image"),
+)
+
+SHORT_CHARACTERS = 120
+"""Of the texts without a usual name, only so short a one can be a title."""
+
+_NO_WORDS = re.compile(
+    r"""
+      (?:[a-z][a-z0-9+.-]*+:)?+//\S++                        # urls
+    | (?:mailto|tel|sms|javascript|data):\S*+
+    | www\.\S++
+    | \.{0,2}/\S*+                                           # paths, /v2/content/?keys=… of references too
+    | \#\S*+                                                 # anchors and colours
+    | (?:rgb|hsl)a?+\([^()]*+\)
+    | \d{4}-\d\d-\d\d (?:[T\ ]\d\d:\d\d (?::\d\d)?+ \S*+)?+  # dates
+    | [^\s@]++@[^\s@.]++(?:\.[^\s@.]++)++                    # e-mail addresses
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_HTTP_URL = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
+_IMAGE_URL = re.compile(
+    r"https?://(?:cdn\.buttercms\.com/[^\s?#.]++|[^\s/?#]++/[^\s?#]*\.(?:jpe?g|png|gif|webp|avif|svg))(?:[?#]\S*)?",
+    re.IGNORECASE,
+)
+"""Media of ButterCMS have no extension, unless they are of another sort (``/video/teaser.mp4``)."""
+_MACHINERY = frozenset({"slug", "id"})
+
+
+def title_of(fields: Fields, name: str) -> str:
+    """The first usual name with a text, then those of `seo`, then `name`, then the first short text."""
+    return _named_text(fields, TITLE_NAMES) or name or next(_short_texts(fields), "")
+
+
+def summary_of(fields: Fields) -> str:
+    """The first usual name with a text, then those of `seo`."""
+    return _named_text(fields, SUMMARY_NAMES)
+
+
+def image_of(fields: Fields) -> str:
+    """The first usual name with a url, then those of `seo`, then the first url that looks like an image."""
+    usual = (media(value) for value in _usual(fields, IMAGE_NAMES))
+    return next(filter(None, usual), "") or next(filter(_IMAGE_URL.fullmatch, map(media, _strings(fields))), "")
+
+
+def author_of(fields: Fields) -> str:
+    """The name of the field `author` or of the first of `authors`."""
+    return next(filter(None, (person(value) for value in _usual(fields, ("author", "authors")))), "")
+
+
+def tags_of(fields: Fields) -> tuple[str, ...]:
+    """The names in the field `tags` or `tag`."""
+    return next(filter(None, map(labels, _usual(fields, ("tags", "tag")))), ())
+
+
+def categories_of(fields: Fields) -> tuple[str, ...]:
+    """The names in the field `categories` or `category`, where a dropdown's text counts too."""
+    values = _usual(fields, ("categories", "category"))
+    found = (labels([value] if isinstance(value, str) else value) for value in values)
+    return next(filter(None, found), ())
+
+
+def texts(fields: Fields) -> Iterator[str]:
+    """The words of every text, in the order of the fields, through components, repeaters, references and lists."""
+    return filter(None, map(words, _strings(fields)))
+
+
+def words(markup: str) -> str:
+    """The plain text, or nothing if the whole of it is a url, a path, an address, an anchor, a colour or a date."""
+    text = plain_text(markup)
+    return "" if _NO_WORDS.fullmatch(text) else text
+
+
+def text_at(fields: Fields, name: str) -> str:
+    """The plain text of the field; empty if there is none or it is no text."""
+    value = fields.get(name)
+    return plain_text(value) if isinstance(value, str) else ""
+
+
+def media(value: Any) -> str:
+    """The http(s) url of a media field, which is a string or ``{"url", "alt"}``; else empty."""
+    if isinstance(value, list):
+        return next(filter(None, map(media, value)), "")
+    url = value.get("url") if isinstance(value, dict) else value
+    url = url.strip() if isinstance(url, str) else ""
+    return url if len(url) <= URL_CHARACTERS and _HTTP_URL.fullmatch(url) else ""
+
+
+def person(value: Any) -> str:
+    """The name of an author, who is an object, a text, or the first of a list; never an e-mail address."""
+    if isinstance(value, list):
+        return next(filter(None, map(person, value)), "")
+    if isinstance(value, str):
+        return "" if "@" in value else words(value)
+    if not isinstance(value, dict):
+        return ""
+    both = [text_at(value, "first_name"), text_at(value, "last_name")]
+    return " ".join(one for one in both if one and "@" not in one) or person(value.get("name", ""))
+
+
+def labels(value: Any) -> tuple[str, ...]:
+    """The names of tags or categories, each once: of an object or a list of objects and texts."""
+    each: Sequence[Any] = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+    return tuple(dict.fromkeys(filter(None, map(_label, each))))
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, str):
+        name = words(value)
+    elif isinstance(value, dict):
+        name = next(filter(None, (text_at(value, key) for key in ("name", "title", "label"))), "")
+        name = NO_ANNOUNCE if value.get("slug") == NO_ANNOUNCE else name
+    else:
+        name = ""
+    return NO_ANNOUNCE if name.lower() == NO_ANNOUNCE else name
+
+
+def _named_text(fields: Fields, names: Iterable[str]) -> str:
+    found = (plain_text(value) for value in _usual(fields, names) if isinstance(value, str))
+    return next(filter(None, found), "")
+
+
+def _usual(fields: Fields, names: Iterable[str]) -> Iterator[Any]:
+    """The values of the fields with these names, in the names' order; the same within `seo` after that."""
+    by_name = {normal(key): value for key, value in reversed(fields.items())}
+    yield from (by_name[name] for name in names if name in by_name)
+    if "seo" in by_name:
+        yield from _usual({key: one for key, one in _component(by_name["seo"]).items() if normal(key) != "seo"}, names)
+
+
+def _component(value: Any) -> Fields:
+    """The fields of a component, which may be alone or in a picker's list, with or without its type."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if not isinstance(value, dict):
+        return {}
+    inner = value.get("fields")
+    return inner if isinstance(inner, dict) else value
+
+
+def _short_texts(fields: Fields) -> Iterator[str]:
+    short = (value for value in _strings(fields) if len(value) <= SHORT_CHARACTERS and "<" not in value)
+    return filter(None, map(words, short))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in it, depth first, without slugs, ids and the types of components."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings(one)
+    elif isinstance(value, dict):
+        machinery = _MACHINERY | {"type"} if "fields" in value else _MACHINERY
+        for key, one in value.items():
+            if key not in machinery:
+                yield from _strings(one)
