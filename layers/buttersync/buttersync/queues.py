@@ -61,7 +61,7 @@ def delay(
 
 
 def exhausted(attempts: int, sent_at: int, now: int) -> bool:
-    """Whether to give up: every step of the schedule has been waited for, or the message is 10 days old (times in ms)."""
+    """Whether to give up: every step of the schedule has been waited for, or the message is 10 days old (in ms)."""
     return attempts > len(SCHEDULE) or now - sent_at >= GIVE_UP_AGE * 1000
 
 
@@ -122,9 +122,9 @@ class Queue:
         )
 
     def dead_letter(self, body: str, attributes: Mapping[str, str], reason: str, target: str, attempts: int) -> None:
-        """Send to the dead-letter queue, where its 14 days begin anew; raises botocore's errors, and the message stays.
+        """Send to the dead-letter queue, where its 14 days begin anew; raises botocore's errors: the message stays.
 
-        `reason`, `target`, `attempts` and `time` join the message's own attributes, and win over those of an earlier end.
+        `reason`, `target`, `attempts` and `time` join the message's own attributes; those of an earlier end give way.
         """
         end = {
             "reason": reason[:REASON_CHARACTERS] or "no reason given",

@@ -1,0 +1,50 @@
+"""The archive bucket, as the targets read it: the whole of a version that a message only points to."""
+
+import os
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from buttersync.clients import client
+from buttersync.model import Document
+from buttersync.outcomes import Failure, Refused, Unavailable
+from buttersync.works import Skipped
+
+GONE = ("NoSuchKey", "AccessDenied")
+"""How S3 says that an object is not there; without ``s3:ListBucket`` it is the second.
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"""
+
+
+def whole(document: Document, target: str) -> Document:
+    """The document with all that the archive has of it, said to be what the message says it is.
+
+    Raises Refused if it is gone, Skipped if it is gone and the item has a newer version, Unavailable if S3 fails.
+    """
+    try:
+        answer = client("s3").get_object(Bucket=os.environ["ARCHIVE_BUCKET"], Key=document.archive_key)
+        kept = Document.from_json(answer["Body"].read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] in GONE:
+            raise _gone(document, target) from error
+        raise Unavailable(f"the archive did not answer: {error}") from error
+    except BotoCoreError as error:
+        raise Unavailable(f"the archive did not answer: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused(f"the archive object {document.archive_key} is malformed: {error}") from error
+    own = {name: getattr(document, name) for name in ("identity", "version", "change", "announce_key", "archive_key")}
+    return msgspec.structs.replace(kept, **own)
+
+
+def _gone(document: Document, target: str) -> Failure:
+    ref = document.identity.ref
+    try:
+        item = client("dynamodb").get_item(
+            TableName=os.environ["CONTENT_TABLE"], Key={"ref": {"S": ref}}, ConsistentRead=True
+        )
+    except (ClientError, BotoCoreError) as error:
+        return Unavailable(f"the archive object is gone, and the content table did not answer: {error}")
+    version = int(item.get("Item", {}).get("version", {"N": "0"})["N"])
+    if version > document.version:
+        return Skipped(f"the archive object is gone, and the content table has version {version}")
+    command = msgspec.json.encode({"command": "backfill", "republish": target}).decode()
+    return Refused(f"the archive object is gone; send {command} to the resolve function: {document.archive_key}")

@@ -1,0 +1,407 @@
+"""The loop that every target shares: from a batch of messages to the vendor, and to each message's end.
+
+Each message of a batch comes to exactly one end: acknowledged (delivered, skipped), back to the queue, or in the
+dead-letter queue. What is to be done with a document, and what its row says afterwards, is decided in `works`.
+"""
+
+import os
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+
+from buttersync.archive import whole
+from buttersync.clients import client
+from buttersync.model import Document
+from buttersync.outcomes import DONE, Failure, Misconfigured, Outcome, Refused, Unavailable
+from buttersync.queues import Message, Queue, delay, exhausted
+from buttersync.rows import ABSENT, DeliveryTable, Row
+from buttersync.settings import Settings
+from buttersync.works import (
+    Busy,
+    Dormant,
+    GivenUp,
+    Skipped,
+    Work,
+    collapsed,
+    ended,
+    judged,
+    marked,
+    parsed,
+    retry_after,
+    row_after,
+    suspect,
+)
+
+MARGIN = 10
+"""Seconds kept free after the vendor's worst case, for the rows and the queue."""
+
+BUSY_SECONDS = 5
+"""A message that did not fit into the remaining time comes back after this."""
+
+OUT_OF_TIME = Busy("it did not fit into the rest of the function's time", BUSY_SECONDS)
+
+LOADERS = 8
+"""Archive objects that are read at a time; boto3 keeps 10 connections."""
+
+METRICS = {
+    "done": "Delivered",
+    "skipped": "Skipped",
+    "dormant": "Dormant",
+    "unavailable": "Unavailable",
+    "misconfigured": "Misconfigured",
+    "refused": "Refused",
+}
+"""What is counted under which name, beside ``DeadLettered``."""
+
+QUIET = ("done", "skipped", "dormant", "busy")
+"""The ends that are not worth a warning."""
+
+OUTCOMES = (Skipped, Busy, Unavailable, Misconfigured, Refused)
+"""What an adapter may return or raise, beside `DONE`."""
+
+logger = Logger()
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What a target brings along; see `handler`."""
+
+    target: str
+    required: tuple[str, ...]
+    deliver: Callable[[Mapping[str, str], Sequence[Document]], Sequence[Outcome]]
+    check: Callable[[Mapping[str, str]], str]
+    setup: Callable[[Mapping[str, str]], str]
+    reset: Callable[[], None]
+    worst_case: float
+
+
+class Delivery:
+    """One target's loop, kept for as long as the worker lives."""
+
+    def __init__(self, adapter: Adapter, clock: Callable[[], float] = time.time) -> None:
+        self.adapter = adapter
+        self.table = DeliveryTable(adapter.target)
+        self.queue = Queue(os.environ["QUEUE_URL"], os.environ["DEAD_LETTER_QUEUE_URL"])
+        self._settings = Settings(adapter.target)
+        self._clock = clock
+        self._has_delivered = False
+
+    def handle(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer an event of the queue, or a command; raises ValueError for anything else."""
+        if "Records" in event:
+            return self._batch(event["Records"], context)
+        command = event.get("command")
+        if command not in ("check", "setup"):
+            raise ValueError(f"unknown command {command!r}; there are: check, setup")
+        return self._command(self.adapter.check if command == "check" else self.adapter.setup)
+
+    def now(self) -> int:
+        """The time in ms."""
+        return int(self._clock() * 1000)
+
+    def settings(self) -> Mapping[str, str]:
+        """The settings, complete. Raises Dormant, Misconfigured naming what is missing, or Unavailable."""
+        settings = self._settings.read()
+        self._require(settings)
+        return settings
+
+    def remember_delivery(self) -> None:
+        """Remember that this target is at work, so that it never counts as dormant again."""
+        if not self._has_delivered:
+            try:
+                self.table.remember_delivery()
+                self._has_delivered = True
+            except Unavailable as failure:
+                logger.warning("the next delivery remembers it", extra={"reason": failure.reason})
+
+    def forget(self) -> None:
+        """Drop what is cached of settings and clients: the vendor has turned it down, or a person asks."""
+        self._settings.drop()
+        self.adapter.reset()
+
+    def _require(self, settings: Mapping[str, str]) -> None:
+        if not settings and not self._ever_delivered():
+            raise Dormant(f"dormant: nothing is stored under {self._settings.path}, and nothing was ever delivered")
+        names = [name for name in self.adapter.required if not settings.get(name, "").strip()]
+        if names:
+            raise Misconfigured("missing in SSM: " + ", ".join(self._settings.path + name for name in names))
+
+    def _ever_delivered(self) -> bool:
+        self._has_delivered = self._has_delivered or self.table.has_delivered()
+        return self._has_delivered
+
+    def _batch(self, records: Sequence[Mapping[str, Any]], context: Any) -> dict[str, Any]:
+        batch = Batch(self, [Message.from_record(record) for record in records], context.get_remaining_time_in_millis)
+        try:
+            batch.run()
+        except Exception as error:  # noqa: BLE001 - a fault of our own: what has no end yet goes back to the queue
+            logger.error(described(error))  # noqa: TRY400 - the error's text may quote a document
+        finally:
+            self._count(batch.counts)
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in batch.unended]}
+
+    def _count(self, counts: Mapping[str, int]) -> None:
+        if not counts:
+            return
+        metrics = EphemeralMetrics(service=self.adapter.target)
+        metrics.add_dimension("stage", os.environ["STAGE"])
+        for name, count in counts.items():
+            metrics.add_metric(name, MetricUnit.Count, count)
+        metrics.flush_metrics()
+
+    def _command(self, act: Callable[[Mapping[str, str]], str]) -> dict[str, Any]:
+        answer: dict[str, Any] = {"target": self.adapter.target, "ok": False, "settings": "unread"}
+        try:
+            self.forget()
+            settings = self._settings.read()
+            answer["settings"] = "incomplete"
+            self._require(settings)
+            answer["settings"] = "complete"
+            return answer | {"ok": True, "message": act(settings)}
+        except Dormant as dormant:
+            return answer | {"settings": "dormant", "message": dormant.reason}
+        except Failure as failure:
+            return answer | {"message": failure.reason}
+        except Exception as error:  # noqa: BLE001 - a person asked, and shall have an answer
+            return answer | {"message": described(error)}
+
+
+class Batch:
+    """One batch of messages on the way to their ends."""
+
+    def __init__(self, loop: Delivery, messages: Sequence[Message], remaining: Callable[[], int]) -> None:
+        self.unended = {message.id: message for message in messages}
+        """The messages that SQS shall keep, by their ids: every one, until it is acknowledged."""
+        self.counts: Counter[str] = Counter()
+        self._loop = loop
+        self._adapter = loop.adapter
+        self._remaining = remaining
+
+    def run(self) -> None:
+        """Bring every message to its end; whatever this raises, `unended` holds those that have none."""
+        newest, overtaken = collapsed(self._documents())
+        for work in overtaken:
+            self._end(work, Skipped("a newer version is in the same batch"))
+        works = [work for work in self._with_rows(newest) if not self._ends_untried(work)]
+        self._try([work for work in works if not suspect(work)])
+        # The least suspect first: what does kill the worker takes the round from all that come after it.
+        for work in sorted(filter(suspect, works), key=lambda work: work.row.marks):
+            self._try_alone(work)
+        if self.counts[METRICS[Misconfigured.status]]:
+            self._loop.forget()
+
+    def _documents(self) -> Iterator[tuple[Message, Document]]:
+        for message in list(self.unended.values()):
+            try:
+                yield message, parsed(message)
+            except Refused as refused:
+                self._report(refused, message_id=message.id)
+                self._dead_letter([message], refused.reason, attempts=0)
+
+    def _with_rows(self, works: Sequence[Work]) -> list[Work]:
+        try:
+            rows = self._loop.table.read([work.ref for work in works])
+        except Unavailable as failure:
+            for work in works:
+                self._report(failure, ref=work.ref, version=work.version)
+                self._back_unrecorded(work, failure)
+            return []
+        return [replace(work, stored=rows.get(work.ref, ABSENT)) for work in works]
+
+    def _ends_untried(self, work: Work) -> bool:
+        failure = judged(work, self._loop.now())
+        if failure is not None:
+            self._end(work, failure)
+        return failure is not None
+
+    def _try(self, works: Sequence[Work]) -> None:
+        if not works:
+            return
+        try:
+            settings = self._loop.settings()
+        except Failure as failure:
+            for work in works:
+                self._end(work, failure)
+            return
+        for work, outcome in self._outcomes(settings, self._loaded(works)):
+            self._end(work, outcome)
+
+    def _try_alone(self, work: Work) -> None:
+        row = marked(work.row)
+        if not self._fits():
+            self._end(work, OUT_OF_TIME)
+        elif self._recorded(work, row):
+            self._try([replace(work, stored=row)])
+
+    def _loaded(self, works: Sequence[Work]) -> list[Work]:
+        client("s3")  # Made before the threads start: boto3 may not make two at a time.
+        with ThreadPoolExecutor(LOADERS) as pool:
+            documents = list(pool.map(self._whole, works))
+        for work, document in zip(works, documents, strict=True):
+            if isinstance(document, Failure):
+                self._end(work, document)
+        return [
+            replace(work, document=document)
+            for work, document in zip(works, documents, strict=True)
+            if isinstance(document, Document)
+        ]
+
+    def _whole(self, work: Work) -> Document | Failure:
+        try:
+            return work.document if work.document.change == "removed" else whole(work.document, self._adapter.target)
+        except Failure as failure:
+            return failure
+
+    def _outcomes(self, settings: Mapping[str, str], works: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
+        """What the vendor made of the works; one by one, where what became of all may be the fault of one."""
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes = self._delivered(settings, works)
+        except (Unavailable, Misconfigured, Busy) as failure:
+            outcomes = [failure] * len(works)
+        except Exception as error:  # noqa: BLE001 - whatever an adapter lets slip, its batch mates go on
+            if len(works) > 1:
+                for work in works:
+                    yield from self._outcomes(settings, [work])
+                return
+            outcomes = [error if isinstance(error, OUTCOMES) else Unavailable(described(error))]
+        yield from zip(works, outcomes, strict=True)
+
+    def _delivered(self, settings: Mapping[str, str], works: Sequence[Work]) -> Sequence[Outcome]:
+        if not works:
+            return []
+        if not self._fits():
+            raise OUT_OF_TIME
+        outcomes = self._adapter.deliver(settings, [work.document for work in works])
+        known = [outcome is DONE or isinstance(outcome, OUTCOMES) for outcome in outcomes]
+        if known != [True] * len(works):
+            raise TypeError("not one outcome for each document")
+        return outcomes
+
+    def _fits(self) -> bool:
+        return self._remaining() >= (self._adapter.worst_case + MARGIN) * 1000
+
+    def _end(self, work: Work, outcome: Outcome) -> None:
+        """Bring the work's messages to their end: one of acknowledged, back to the queue, or dead-lettered."""
+        self._report(outcome, ref=work.ref, version=work.version)
+        if isinstance(outcome, Skipped):
+            self._acknowledge(work.messages)
+            return
+        now = self._loop.now()
+        outcome = ended(work, outcome, now)
+        row = row_after(work, outcome, now)
+        if isinstance(outcome, (Refused, GivenUp)):
+            self._bury(work, row)
+        elif self._recorded(work, row, outcome):
+            self._conclude(work, row, outcome, now)
+
+    def _conclude(self, work: Work, row: Row, outcome: Outcome, now: int) -> None:
+        if outcome is DONE:
+            self._acknowledge(work.messages)
+            self._loop.remember_delivery()
+        else:
+            self._back(work, outcome.seconds if isinstance(outcome, Busy) else (row.not_before - now) / 1000)
+
+    def _recorded(self, work: Work, row: Row, outcome: Outcome = DONE) -> bool:
+        """Write the row; where that cannot be, the messages come to another end.
+
+        What was applied but could not be recorded is not acknowledged: it comes back and is applied again, which changes
+        nothing, until the row is written or it is 10 days old. The row is the fence against older versions, so a store
+        that has more than the row says could be set back.
+        """
+        try:
+            if self._loop.table.write(work.ref, work.stored, row):
+                return True
+        except Unavailable as failure:
+            self._back_unrecorded(work, outcome if isinstance(outcome, Failure) else failure)
+        else:
+            self._end(work, Skipped("a newer version was recorded meanwhile"))
+        return False
+
+    def _back_unrecorded(self, work: Work, failure: Failure) -> None:
+        """Without the row's help: by the receive count, and given up for its age alone."""
+        if exhausted(0, work.sent_at, self._loop.now()):
+            self._dead_letter(work.messages, failure.reason, work.receive_count)
+        else:
+            logger.warning("not recorded", extra={"ref": work.ref, "version": work.version})
+            self._back(work, delay(work.receive_count, retry_after(failure)))
+
+    def _back(self, work: Work, seconds: float) -> None:
+        for message in work.messages:
+            self._loop.queue.later(message.receipt, seconds)
+
+    def _bury(self, work: Work, row: Row) -> None:
+        # The letter first: a row that says so while the letter is lost would begin the schedule anew.
+        if self._dead_letter(work.messages, row.reason, row.attempts):
+            try:
+                self._loop.table.write(work.ref, work.stored, row)
+            except Unavailable as failure:
+                logger.warning(
+                    "not recorded", extra={"ref": work.ref, "version": work.version, "reason": failure.reason}
+                )
+
+    def _dead_letter(self, messages: Sequence[Message], reason: str, attempts: int) -> bool:
+        """One letter for all that say the same; False, and the messages stay, if SQS did not take it."""
+        message = max(messages, key=lambda message: message.sent_at)
+        try:
+            self._loop.queue.dead_letter(message.body, message.attributes, reason, self._adapter.target, attempts)
+        except (BotoCoreError, ClientError) as error:
+            failure = {"message_id": message.id, "reason": str(error)}
+            logger.warning("the dead-letter queue did not take it", extra=failure)
+            return False
+        self.counts["DeadLettered"] += 1
+        self._acknowledge(messages)
+        return True
+
+    def _acknowledge(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.unended.pop(message.id, None)
+
+    def _report(self, outcome: Outcome, **about: str | int) -> None:
+        status = "done" if outcome is None else outcome.status
+        if status in METRICS:
+            self.counts[METRICS[status]] += 1
+        reason = {} if outcome is None else {"reason": outcome.reason}
+        log = logger.info if status in QUIET else logger.warning
+        log(status, extra={"outcome": status, **about, **reason})
+
+
+def described(error: Exception) -> str:
+    """What an unexpected error is and where it arose, without its text, which may quote a document or a secret."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"unexpected {type(error).__name__} at {where}"
+
+
+def handler(
+    target: str,
+    *,
+    required: tuple[str, ...],
+    deliver: Callable[[Mapping[str, str], Sequence[Document]], Sequence[Outcome]],
+    check: Callable[[Mapping[str, str]], str],
+    setup: Callable[[Mapping[str, str]], str],
+    reset: Callable[[], None],
+    worst_case: float,
+) -> Handler:
+    """The Lambda handler of a store.
+
+    `required` names the settings that must be there. `deliver` gets whole documents (removed ones have identity,
+    version and url), at most one of a ref, and returns an outcome for each in their order, or raises a Failure that
+    holds for all. `check` looks, `setup` prepares; both return a sentence or raise a Failure. `reset` drops cached
+    clients. `worst_case` is how many seconds one `deliver` may take.
+    """
+    adapter = Adapter(target, required, deliver, check, setup, reset, worst_case)
+    loop = cache(lambda: Delivery(adapter))  # At the first event, for the environment is the function's.
+    return lambda event, context: loop().handle(event, context)
