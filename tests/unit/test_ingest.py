@@ -20,28 +20,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from buttersync.clients import client
-from buttersync.model import REF_BYTES, Change, Identity
+from buttersync.model import Change
 from tests.fakes.aws import FakeAws, Fault, fake_aws
+from tests.fakes.payloads import ITEM, NEARLY_WEBHOOKS, PAGE, POST, payload
 
 ROOT = Path(__file__).parents[2]
 SECRET = "correct-horse"
 NEXT_SECRET = "battery-staple"
 PATH = "/buttersync/test/butter/"
-NOW = 1_767_225_600_000
 CALLER_WAITS_SECONDS = 5
-
-POST = {
-    "data": {"id": "autumn-recipes", "_id": 4711},
-    "webhook": {"event": "post.published", "target": "https://x.test"},
-}
-PAGE = {
-    "data": {"id": "about", "buttercms_id": 88, "page_type": "*", "locale": None, "editor": "Ida Example"},
-    "webhook": {"event": "page.published", "target": "https://x.test"},
-}
-ITEM = {
-    "data": {"id": "recipes", "itemid": "/v2/content/?keys=recipes[_id=902]", "locale": "fr", "label": "Soup"},
-    "webhook": {"event": "collectionitem.published", "target": "https://x.test"},
-}
 
 
 @dataclass
@@ -108,60 +95,11 @@ def long_open() -> Iterator[Door]:
         yield door
 
 
-def webhook(event: str, **data: object) -> dict[str, Any]:
-    return {"data": data, "webhook": {"event": event, "target": "https://x.test"}}
-
-
-@contextmanager
-def suppress_400(ingest: ModuleType) -> Iterator[None]:
-    try:
-        yield
-    except ingest.TurnedAway as refusal:
-        if refusal.status != 400:
-            raise
-
-
 def log_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-# What a webhook says
-
-
-@pytest.mark.parametrize(
-    ("event", "claims"),
-    [
-        ("post.published", "published"),
-        ("post.draft", "draft"),
-        ("post.delete", "removed"),
-        ("post.all", "any"),
-        ("post.*", "any"),
-        ("post.localization.published", "published"),
-        ("post.localization.draft", "draft"),
-        ("post.localization.delete", "removed"),
-        ("post.localization.all", "any"),
-        ("post.localization.*", "any"),
-        ("page.published", "published"),
-        ("page.unpublished", "removed"),
-        ("page.delete", "removed"),
-        ("page.all", "any"),
-        ("page.*", "any"),
-        ("collectionitem.published", "published"),
-        ("collectionitem.draft", "draft"),
-        ("collectionitem.unpublished", "removed"),
-        ("collectionitem.delete", "removed"),
-        ("collectionitem.all", "any"),
-        ("collectionitem.*", "any"),
-    ],
-)
-def test_every_event_that_can_change_what_is_live_becomes_a_change(long_open: Door, event: str, claims: str) -> None:
-    data = {"id": "soup", "page_type": "recipe", "itemid": "/v2/content/?keys=soup[_id=7]", "locale": "de"}
-
-    change = long_open.ingest.change_of(webhook(event, **data), NOW, "en")
-
-    assert isinstance(change, Change)
-    assert (change.event, change.claims, change.received_at) == (event, claims, NOW)
-    assert change.identity.locale == "de"
+# What is no change
 
 
 @pytest.mark.parametrize(
@@ -171,37 +109,11 @@ def test_every_event_that_can_change_what_is_live_becomes_a_change(long_open: Do
 def test_events_that_change_nothing_and_unknown_ones_are_accepted_and_go_nowhere(
     door: Door, event: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, answer = door.post(webhook(event, id="clip"))
+    status, answer = door.post(payload(event, id="clip"))
 
     assert (status, answer) == (200, {"accepted": True, "event": event, "id": "clip"})
     assert door.aws.published == door.aws.sent == []
     assert [line["event"] for line in log_lines(capsys)] == [event]
-
-
-@pytest.mark.parametrize(
-    ("sent", "identity", "numeric_id"),
-    [
-        (POST, Identity("post", "", "autumn-recipes", "en"), 4711),
-        (webhook("post.localization.delete", id="sopa", _id="12", locale="es"), Identity("post", "", "sopa", "es"), 12),
-        (PAGE, Identity("page", "*", "about", "en"), 88),
-        (
-            webhook("page.delete", id="a", page_type="team page", locale="pt-br"),
-            Identity("page", "team page", "a", "pt-br"),
-            None,
-        ),
-        (ITEM, Identity("item", "recipes", "902", "fr"), None),
-        (webhook("collectionitem.all", id="r", itemid="elsewhere[_id=5]"), Identity("item", "r", "5", "en"), None),
-    ],
-)
-def test_the_payload_names_the_item(long_open: Door, sent: object, identity: Identity, numeric_id: int | None) -> None:
-    change = long_open.ingest.change_of(sent, NOW, "en")
-
-    assert (change.identity, change.numeric_id) == (identity, numeric_id)
-
-
-@pytest.mark.parametrize("number", [0, -4, True, 4.0, "", "x", "\uff11\uff12", "9" * 20, 2**63, None, [], {}])
-def test_a_numeric_id_that_makes_no_sense_is_as_good_as_none(long_open: Door, number: object) -> None:
-    assert long_open.ingest.change_of(webhook("post.published", id="a", _id=number), NOW, "en").numeric_id is None
 
 
 @pytest.mark.parametrize(
@@ -214,26 +126,26 @@ def test_a_numeric_id_that_makes_no_sense_is_as_good_as_none(long_open: Door, nu
         ({"webhook": {"event": ""}}, "webhook.event"),
         ({"webhook": {"event": "post.published"}}, "data"),
         ({"webhook": {"event": "post.published"}, "data": ["a"]}, "data"),
-        (webhook("post.published"), "data.id"),
-        (webhook("post.published", id=None), "data.id"),
-        (webhook("post.published", id=190412), "data.id"),
+        (payload("post.published"), "data.id"),
+        (payload("post.published", id=None), "data.id"),
+        (payload("post.published", id=190412), "data.id"),
         *[
-            (webhook("post.published", id=name), "data.id")
+            (payload("post.published", id=name), "data.id")
             for name in ("", " ", ".", "..", "a/b", "a\nb", "\x9f", "\uffff")
         ],
-        (webhook("post.published", id="a" * 256), "data.id"),
-        (webhook("page.published", id="海" * 255, page_type="海"), "data.id"),
-        (webhook("post.localization.published", id="a", locale=""), "data.locale"),
-        (webhook("post.localization.published", id="a", locale=3), "data.locale"),
-        (webhook("post.localization.published", id="a", locale="e n"), "data.locale"),
-        (webhook("post.localization.published", id="a", locale="x" * 36), "data.locale"),
-        (webhook("page.published", id="a"), "data.page_type"),
-        (webhook("page.published", id="a", page_type=".."), "data.page_type"),
-        (webhook("collectionitem.published", id="a"), "data.itemid"),
-        (webhook("collectionitem.published", id="a", itemid="/v2/content/?keys=a"), "data.itemid"),
-        (webhook("collectionitem.published", id="a", itemid="/v2/content/?keys=a[_id=\uff11]"), "data.itemid"),
-        (webhook("collectionitem.published", id="a", itemid="/v2/content/?keys=b[_id=1]"), "data.itemid"),
-        (webhook("collectionitem.published", id="a", itemid=5), "data.itemid"),
+        (payload("post.published", id="a" * 256), "data.id"),
+        (payload("page.published", id="海" * 255, page_type="海"), "data.id"),
+        (payload("post.localization.published", id="a", locale=""), "data.locale"),
+        (payload("post.localization.published", id="a", locale=3), "data.locale"),
+        (payload("post.localization.published", id="a", locale="e n"), "data.locale"),
+        (payload("post.localization.published", id="a", locale="x" * 36), "data.locale"),
+        (payload("page.published", id="a"), "data.page_type"),
+        (payload("page.published", id="a", page_type=".."), "data.page_type"),
+        (payload("collectionitem.published", id="a"), "data.itemid"),
+        (payload("collectionitem.published", id="a", itemid="/v2/content/?keys=a"), "data.itemid"),
+        (payload("collectionitem.published", id="a", itemid="/v2/content/?keys=a[_id=\uff11]"), "data.itemid"),
+        (payload("collectionitem.published", id="a", itemid="/v2/content/?keys=b[_id=1]"), "data.itemid"),
+        (payload("collectionitem.published", id="a", itemid=5), "data.itemid"),
     ],
 )
 def test_a_wrong_shape_is_answered_400_with_the_field_named(long_open: Door, sent: object, field: str) -> None:
@@ -244,50 +156,6 @@ def test_a_wrong_shape_is_answered_400_with_the_field_named(long_open: Door, sen
     assert (status, answer["accepted"]) == (400, False)
     assert answer["error"].startswith(f"{field} ")
     assert len(long_open.aws.published) == before
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text(st.characters(exclude_categories=())),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
-)
-EVENTS = st.sampled_from(
-    ["post.published", "post.localization.draft", "page.delete", "collectionitem.all", "page.draft"]
-)
-NEARLY_WEBHOOKS = st.fixed_dictionaries(
-    {
-        "webhook": JSON | st.fixed_dictionaries({"event": EVENTS | st.text()}),
-        "data": JSON
-        | st.fixed_dictionaries(
-            {"id": st.text(st.characters(exclude_categories=()), max_size=300) | JSON},
-            optional={
-                "_id": JSON,
-                "buttercms_id": JSON,
-                "page_type": st.text(st.characters(exclude_categories=())) | JSON,
-                "locale": st.sampled_from([None, "en", "pt-br"]) | JSON,
-                "itemid": st.from_regex(r"\?keys=[a-z]*\[_id=[0-9]+\]") | JSON,
-            },
-        ),
-    }
-)
-
-
-@given(NEARLY_WEBHOOKS | JSON)
-@example({"webhook": {"event": "post.published"}, "data": {"id": "a", "_id": 10**300}})
-@example({"webhook": {"event": "page.all"}, "data": {"id": "a", "page_type": "\ud800"}})
-def test_any_json_is_a_change_that_can_travel_or_nothing_to_do_or_400(long_open: Door, sent: object) -> None:
-    ingest = long_open.ingest
-
-    with suppress_400(ingest):
-        change = ingest.change_of(sent, NOW, "en")
-        if not isinstance(change, ingest.Ignored):
-            assert Change.from_json(change.to_json()) == change
-            assert Identity.parse(change.identity.ref) == change.identity
-            assert len(change.identity.ref.encode()) <= REF_BYTES
 
 
 @given(st.binary() | NEARLY_WEBHOOKS.map(lambda sent: json.dumps(sent).encode()))
@@ -534,7 +402,7 @@ def test_the_log_names_event_ref_and_request_and_nothing_private(
 
 
 def test_a_log_line_stays_short_whatever_the_event_is_called(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
-    door.post(webhook("e" * 100_000, id="a"))
+    door.post(payload("e" * 100_000, id="a"))
 
     assert len(capsys.readouterr().out) < 1_000
 
