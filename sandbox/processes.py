@@ -1,0 +1,108 @@
+"""Starting programs so that they can be stopped with all their children, whatever ends us."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+PATIENCE_SECONDS = 5
+
+GUARDIAN = 'cat >/dev/null; kill -KILL -- "-$1"'
+"""Waits until its input ends, which it does with us, then ends a whole process group."""
+
+
+class SandboxError(Exception):
+    """What went wrong, in a sentence for the person at the terminal, with the log to read."""
+
+
+class Program:
+    """A running program, in a session of its own: Ctrl-C reaches us alone, and its children can be stopped with it."""
+
+    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+        self.name = Path(command[0]).name
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
+            )
+        guardian = ("/bin/sh", "-c", GUARDIAN, "sh", str(self._process.pid))
+        self._guardian = subprocess.Popen(guardian, stdin=subprocess.PIPE, start_new_session=True)
+
+    def finish(self) -> None:
+        """Waits for the end; raises SandboxError with the log's last lines unless it is a good one."""
+        if self._process.wait():
+            raise SandboxError(f"{self.name} failed. The end of {self.log}:\n{self._last_lines()}")
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Waits for `ready`; raises SandboxError if the program ends before, or the time does."""
+        end = time.monotonic() + seconds
+        while not ready():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise SandboxError(f"{self.name} did not start. The end of {self.log}:\n{self._last_lines()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Asks it to end, waits 5 s, then kills what is left of it and its children."""
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE_SECONDS)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._guardian.kill()
+        self._guardian.communicate()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _last_lines(self) -> str:
+        return "\n".join(f"  {line}" for line in self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+@contextmanager
+def program(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[Program]:
+    """A program that is stopped at the end of the block, if it still runs then."""
+    running = Program(command, log, env)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """SIGTERM unwinds the blocks as Ctrl-C does. For the main thread."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No second Ctrl-C or SIGTERM leaves behind what the first is just stopping. For the main thread."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
