@@ -1,0 +1,65 @@
+# Needs GNU make and Python 3.11 to 3.14 with venv; everything else goes into .local/.
+
+PYTHON ?= python3
+DEV := .local/venv/dev/bin
+SAM := .local/venv/sam/bin/sam
+LOCK := .local/venv/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-strip-extras
+
+FUNCTIONS := $(patsubst %/,%,$(sort $(dir $(wildcard functions/*/*.py))))
+BUNDLED := $(patsubst %/requirements.in,%,$(wildcard layers/*/requirements.in functions/*/requirements.in))
+
+# In Lambda a function's folder is the root of its imports.
+space := $() $()
+export MYPYPATH := $(subst $(space),:,$(FUNCTIONS))
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help tools demo test lint format local stop events check-events build lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools ## Play a short story on this machine: webhook in, rows in PostgreSQL out
+	@$(DEV)/python -m sandbox.demo
+
+test: tools ## Run all tests, the real template on the local stack included
+	@$(DEV)/python -m pytest --cov --cov-report=term tests/unit tests/template $(wildcard tests/contract tests/bundles tests/faults tests/pipeline)
+
+lint: tools ## Check style, types and the template
+	$(DEV)/ruff check
+	$(DEV)/ruff format --check
+	$(DEV)/mypy .
+	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+
+format: tools ## Format the code and mend what can be mended unasked
+	@$(DEV)/ruff format
+	@$(DEV)/ruff check --fix
+
+local: tools ## Leave the local stack running, and say how to talk to it
+	@$(DEV)/python -m sandbox.local up
+
+stop: tools ## Stop what `make local` left running
+	@$(DEV)/python -m sandbox.local down
+
+events: tools ## Write the example events anew
+	@$(DEV)/python -m events.make
+
+check-events: tools ## Fail if the example events are not what `make events` writes
+	@$(DEV)/python -m events.make --check
+
+build: tools ## Build the bundles for this machine, into .local/build
+	@$(DEV)/python -m sandbox.deployment
+
+lock: tools ## Lock the newest versions that fit the requirements, with their hashes
+	$(LOCK) --upgrade requirements/dev.in $(BUNDLED:%=%/requirements.in) -o requirements/dev.txt
+	$(foreach name,ministack sam uv,$(LOCK) --upgrade requirements/$(name).in -o requirements/$(name).txt &&) true
+	$(foreach folder,$(BUNDLED),$(LOCK) -c requirements/dev.txt $(folder)/requirements.in -o $(folder)/requirements.txt &&) true
+
+clean: ## Remove all that was installed, built and logged
+	rm -rf .local .aws-sam .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# Makes what is missing or out of date of the virtual environments; at once if nothing is.
+tools:
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is missing: install Python 3.11 to 3.14, or name another: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m sandbox.tools
