@@ -317,7 +317,7 @@ class Batch:
     def _recorded(self, work: Work, row: Row, outcome: Outcome = DONE) -> bool:
         """Write the row; where that cannot be, the messages come to another end.
 
-        What was applied but could not be recorded is not acknowledged: it comes back and is applied again, which changes
+        What was applied but not recorded is not acknowledged: it comes back and is applied again, which changes
         nothing, until the row is written or it is 10 days old. The row is the fence against older versions, so a store
         that has more than the row says could be set back.
         """
