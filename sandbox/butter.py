@@ -4,17 +4,21 @@ What the project never calls (search, authors, feeds, the write API) is not here
 are documented: https://buttercms.com/docs/api/concepts/rest-endpoints-urls and the pages below it.
 """
 
+import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from inspect import signature
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from sandbox.site import SINGLE_PAGES, Content, Entry, Post, Site, SiteError, instant
+import msgspec
+
+from sandbox.site import SINGLE_PAGES, Account, Content, Entry, Post, Site, SiteError, instant
 from sandbox.webhooks import Webhook, send
 from sandbox.wire import Request, Response, Route, detail, dispatch, json_response
 
@@ -130,7 +134,8 @@ class View:
 
     def dated(self, moment: datetime | None) -> str | None:
         """In the account's time zone, which `updated` and `published` follow."""
-        return instant(moment, ZoneInfo(self.site.account.time_zone))
+        name = self.site.account.time_zone
+        return instant(moment, UTC if name == "UTC" else ZoneInfo(name))
 
     def shown(self, value: Any, levels: int) -> Any:
         """A field's value: references resolved as deep as `levels` goes, media as urls unless with alt texts."""
@@ -271,7 +276,7 @@ class ReadApi:
         entries = _visible(view, self._content.pages.values(), page_type)
         pages = [view.page(entry) for entry in entries]
         if page_type != SINGLE_PAGES:
-            pages = _ordered(_filtered(pages, request, _page_value), request, _page_value, 400)
+            pages = _ordered(_filtered(pages, request, _page_value, 400), request, _page_value, 400)
         return json_response(200, {"meta": window.meta(len(pages)), "data": _part(pages, window)})
 
     def _item(self, request: Request, collection: str, number: str) -> Response:
@@ -288,7 +293,7 @@ class ReadApi:
         if collection not in self._content.collections:
             raise Refusal(404, "Not found.")
         items = [view.item(entry) for entry in _visible(view, self._content.items.values(), collection)]
-        items = _ordered(_filtered(items, request, _item_value), request, _item_value, 403)
+        items = _ordered(_filtered(items, request, _item_value, 403), request, _item_value, 403)
         return json_response(200, {"meta": window.meta(len(items)), "data": {collection: _part(items, window)}})
 
 
@@ -352,11 +357,12 @@ def _dotted(fields: Any, key: str) -> Any:
     return fields
 
 
-def _filtered(rows: list[Any], request: Request, value_of: ValueOf) -> list[Any]:
+def _filtered(rows: list[Any], request: Request, value_of: ValueOf, refusal: int) -> list[Any]:
     for name, wanted in request.query:
         if name.startswith("fields."):
             key = name.removeprefix("fields.")
-            rows = [row for row in rows if str(value_of(row, key)) == wanted]
+            _require(rows, key, value_of, refusal)
+            rows = [row for row in rows if _text(value_of(row, key)) == wanted]
     return rows
 
 
@@ -365,9 +371,23 @@ def _ordered(rows: list[Any], request: Request, value_of: ValueOf, refusal: int)
     if not order:
         return rows
     key = order.removeprefix("-")
-    if any(value_of(row, key) is None for row in rows):
-        raise Refusal(refusal, f"cannot order by {key}")
-    return sorted(rows, key=lambda row: str(value_of(row, key)), reverse=order.startswith("-"))
+    _require(rows, key, value_of, refusal)
+    return sorted(rows, key=lambda row: _sort_key(value_of(row, key)), reverse=order.startswith("-"))
+
+
+def _require(rows: Sequence[Any], key: str, value_of: ValueOf, refusal: int) -> None:
+    if rows and all(value_of(row, key) is None for row in rows):
+        raise Refusal(refusal, f"Invalid field: {key}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _sort_key(value: Any) -> tuple[float, str]:
+    """Numbers by their size, before everything else by its text."""
+    is_number = isinstance(value, int | float)
+    return (value, "") if is_number else (math.inf, _text(value))
 
 
 # --- the CDN ---
@@ -516,12 +536,8 @@ class Butter:
     def _edit(self, request: Request, operation: str) -> Response:
         if operation not in EDITS:
             return detail(404, f"no edit is called {operation}")
-        try:
-            edit = getattr(self.site, operation)
-            arguments = signature(edit).bind(**_arguments(request))
-            webhook: Webhook | None = edit(*arguments.args, **arguments.kwargs)
-        except (SiteError, TypeError, ValueError) as error:
-            return detail(400, str(error))
+        edit = getattr(self.site, operation)
+        webhook: Webhook | None = edit(**_arguments(edit, request.json_object()))
         return json_response(200, self._told(webhook) if webhook else {})
 
     def _told(self, webhook: Webhook) -> dict[str, Any]:
@@ -531,27 +547,31 @@ class Butter:
         return {"webhook": webhook.body(url), "delivery": asdict(send(webhook, url, secret))}
 
     def _subscribe(self, request: Request) -> Response:
-        wanted = request.json()
-        self.subscribe(wanted.get("url"), wanted.get("secret"))
-        return json_response(200, {"url": wanted.get("url")})
+        wanted = msgspec.json.decode(request.body, type=Subscription)
+        self.subscribe(wanted.url, wanted.secret)
+        return json_response(200, {"url": wanted.url})
 
     def _account(self, _: Request) -> Response:
         return json_response(200, asdict(self.site.account))
 
     def _change_account(self, request: Request) -> Response:
-        changes = request.json()
-        if unknown := changes.keys() - asdict(self.site.account).keys():
+        settings = {**asdict(self.site.account), **request.json_object()}
+        changed = msgspec.convert(settings, Account)
+        if unknown := settings.keys() - asdict(changed).keys():
             return detail(400, f"an account has no {', '.join(sorted(unknown))}")
-        for name, value in changes.items():
-            setattr(self.site.account, name, tuple(value) if isinstance(value, list) else value)
+        self.site.account = changed
         return self._account(request)
 
     def _change_cdn(self, request: Request) -> Response:
-        wanted = request.json()
-        for name in ("freeze", "absent", "thaw"):
-            if name in wanted:
-                getattr(self.cdn, name)(wanted[name])
-        self.cdn.purges = wanted.get("purges", self.cdn.purges)
+        wanted = msgspec.json.decode(request.body, type=CdnChange)
+        for act, path in (
+            (self.cdn.freeze, wanted.freeze),
+            (self.cdn.absent, wanted.absent),
+            (self.cdn.thaw, wanted.thaw),
+        ):
+            if path is not None:
+                act(path)
+        self.cdn.purges = self.cdn.purges if wanted.purges is None else wanted.purges
         return json_response(200, {"purges": self.cdn.purges})
 
 
@@ -563,12 +583,31 @@ EDITS = (
 """The methods of Site that a POST can call, with their arguments as a JSON object."""
 
 
-def _arguments(request: Request) -> dict[str, Any]:
-    arguments = request.json() if request.body else {}
-    if not isinstance(arguments, dict):
-        raise SiteError("the body must be a JSON object")
-    dates = {name: datetime.fromisoformat(arguments[name]) for name in ("published", "scheduled") if name in arguments}
-    return {**arguments, **dates}
+class Subscription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where webhooks go for edits over HTTP."""
+
+    url: str | None = None
+    secret: str | None = None
+
+
+class CdnChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to do to the CDN."""
+
+    freeze: str | None = None
+    absent: str | None = None
+    thaw: str | None = None
+    purges: bool | None = None
+
+
+def _arguments(edit: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an edit, as the types it names (dates from ISO 8601); raises ValueError if they do not fit."""
+    types = get_type_hints(edit)
+    converted = {name: msgspec.convert(value, types.get(name, Any)) for name, value in given.items()}
+    try:
+        signature(edit).bind(**converted)
+    except TypeError as error:
+        raise SiteError(str(error)) from error
+    return converted
 
 
 def _seconds_of_month_left(now: datetime) -> int:

@@ -4,6 +4,7 @@ A fault is matched by vendor, method and path, strikes `times` times or `percent
 that a run can be repeated), before the vendor acted or after it did.
 """
 
+import math
 import random
 import re
 import threading
@@ -46,6 +47,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: float = 0
     form: Form = "html"
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a pattern that is none."""
+        for pattern in (self.vendor, self.method, self.path):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no pattern: {error}") from error
+
     def fits(self, vendor: str, request: Request) -> bool:
         """Whether it is about this request."""
         pairs = ((self.vendor, vendor), (self.method, request.method), (self.path, request.path))
@@ -59,7 +68,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def response(self) -> Response:
         """What is answered in place of the vendor's answer (status, throttle)."""
         if self.kind == "throttle":
-            return self._said(429, {"Retry-After": f"{self.seconds:g}", **self.headers})
+            return self._said(429, {"Retry-After": str(math.ceil(self.seconds)), **self.headers})
         return self._said(self.status, self.headers)
 
     def _said(self, status: int, headers: Mapping[str, str]) -> Response:

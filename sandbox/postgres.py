@@ -10,13 +10,14 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from sandbox.processes import free_port
 
 USER = "postgres"
 UNPRIVILEGED = "nobody"
@@ -26,8 +27,12 @@ STOP_SECONDS = 20.0
 # Test equipment: what a crash of the machine would lose does not matter, the time does.
 FAST = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
 
-GUARDIAN = 'cat >/dev/null; kill -QUIT "$1"'
-"""Waits until its input ends, then ends the server."""
+GUARDIAN = """
+cat >/dev/null
+kill -QUIT "$1"
+[ -z "$2" ] || { sleep 0.5; rm -rf "$2"; }
+"""
+"""Waits until its input ends, which it does with us; then ends the server, and removes the directory if it is named."""
 
 
 class PostgresError(RuntimeError):
@@ -43,11 +48,12 @@ class Postgres:
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._own = directory is None or not _is_reachable(directory.resolve().parent)
-        self.directory = directory.resolve() if directory and not self._own else Path(tempfile.mkdtemp())
-        self.port = _free_port()
+        given = _prepared(directory) if directory else None
+        self.directory = given or Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.port = free_port()
+        self.log = self.directory / "log"
+        self._own = given is None
         self._data = self.directory / "data"
-        self._log = self.directory / "log"
         self._server: subprocess.Popen[bytes] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
 
@@ -78,10 +84,10 @@ class Postgres:
         """Ends all connections and the server; the data stays."""
         if self._server is None or self._guardian is None:
             return
-        self._guardian.kill()
-        self._guardian.communicate()
         self._server.send_signal(signal.SIGINT)
         self._server.wait(STOP_SECONDS)
+        self._guardian.kill()
+        self._guardian.communicate()
         self._server = self._guardian = None
 
     def restart(self) -> None:
@@ -104,7 +110,6 @@ class Postgres:
     def _initialize(self) -> None:
         if (self._data / "PG_VERSION").exists():
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
         self._give_away(self.directory)
         password = self.directory / "password"
         password.touch(mode=0o600)
@@ -112,14 +117,17 @@ class Postgres:
         self._give_away(password)
         encoding = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-locale")
         access = ("--auth=scram-sha-256", f"--username={USER}", f"--pwfile={password}")
-        command = ("initdb", f"--pgdata={self._data}", "--no-sync", "--no-instructions", *encoding, *access)
-        made = subprocess.run(self._command(*command), check=False, capture_output=True, text=True, **self._identity())
+        unfinished = self.directory / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        command = self._command("initdb", f"--pgdata={unfinished}", "--no-sync", *encoding, *access)
+        made = subprocess.run(command, check=False, capture_output=True, text=True, **self._identity())
         if made.returncode:
             raise PostgresError(f"initdb failed: {made.stderr}")
+        unfinished.rename(self._data)
 
     def _launch(self) -> None:
         address = ("-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._server = subprocess.Popen(
                 self._command("postgres", "-D", str(self._data), *address, *FAST),
                 stdin=subprocess.DEVNULL,
@@ -128,7 +136,7 @@ class Postgres:
                 start_new_session=True,
                 **self._identity(),
             )
-        command = ("/bin/sh", "-c", GUARDIAN, "sh", str(self._server.pid))
+        command = ("/bin/sh", "-c", GUARDIAN, "sh", str(self._server.pid), str(self.directory) if self._own else "")
         self._guardian = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def _await_readiness(self) -> None:
@@ -136,7 +144,7 @@ class Postgres:
         while not self._is_ready():
             if not self.is_running or time.monotonic() > deadline:
                 self.stop()
-                raise PostgresError(f"PostgreSQL did not start:\n{self._log.read_text()[-2000:]}")
+                raise PostgresError(f"PostgreSQL did not start:\n{self.log.read_text()[-2000:]}")
             time.sleep(0.02)
 
     def _is_ready(self) -> bool:
@@ -145,22 +153,18 @@ class Postgres:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return (
-            len(lines) > 7
-            and self._server is not None
-            and lines[0] == str(self._server.pid)
-            and lines[7].strip() == "ready"
-        )
+        pid = self._server.pid if self._server else 0
+        return lines[:1] == [str(pid)] and "".join(lines[7:]).strip() == "ready"
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         return [str(_binaries(self.directory) / program), *arguments]
 
     def _identity(self) -> dict[str, Any]:
-        """Who the server runs as, for `subprocess`."""
+        """Who PostgreSQL's programs run as, and in a directory where that user may be; for `subprocess`."""
         if os.geteuid():
-            return {}
+            return {"cwd": self.directory}
         user = pwd.getpwnam(UNPRIVILEGED)
-        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        return {"cwd": self.directory, "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
     def _give_away(self, path: Path) -> None:
         if not os.geteuid():
@@ -173,13 +177,19 @@ def _binaries(directory: Path) -> Path:
     installed = _installed()
     if _is_reachable(installed):
         return installed / "pginstall" / "bin"
-    copy = directory / "programs" / installed.name
-    if not copy.exists():
-        shutil.copytree(installed, copy)
-        libraries = installed.with_name(f"{installed.name}.libs")
-        if libraries.exists():
-            shutil.copytree(libraries, copy.with_name(libraries.name))
-    return copy / "pginstall" / "bin"
+    programs = directory / "programs"
+    if not programs.exists():
+        copy_for_everybody([installed, installed.with_name(f"{installed.name}.libs")], programs)
+    return programs / installed.name / "pginstall" / "bin"
+
+
+def copy_for_everybody(folders: Sequence[Path], target: Path) -> None:
+    """Copies the folders that exist into `target`, and lets everybody read, and run what the owner can run."""
+    for folder in filter(Path.exists, folders):
+        shutil.copytree(folder, target / folder.name)
+    for path in (target, *target.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
 
 def _installed() -> Path:
@@ -190,15 +200,13 @@ def _installed() -> Path:
     return Path(spec.origin).resolve().parent
 
 
+def _prepared(directory: Path) -> Path | None:
+    """The directory, made if need be; None if the server's user cannot get there."""
+    directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory if _is_reachable(directory.parent) else None
+
+
 def _is_reachable(directory: Path) -> bool:
-    """Whether the server's user can enter every directory down to this one; parents that are not there yet will be."""
-    if os.geteuid():
-        return True
-    existing = [path for path in (directory, *directory.parents) if path.exists()]
-    return all(path.stat().st_mode & 0o001 for path in existing)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Whether the server's user can enter every directory down to this one."""
+    return os.geteuid() != 0 or all(path.stat().st_mode & 0o001 for path in (directory, *directory.parents))

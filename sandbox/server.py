@@ -8,12 +8,12 @@ import argparse
 import re
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -33,11 +33,12 @@ KEPT_REQUESTS = 20_000
 
 @dataclass(frozen=True)
 class Recorded:
-    """A request that a vendor got, without secrets, and the status of the answer; None: the connection was dropped."""
+    """A request that a vendor got, once it is answered: without secrets, and with the status of the answer."""
 
     vendor: str
     request: Request
     status: int | None
+    """None: the connection was dropped."""
     at: float
     """When it arrived, in seconds since 1970."""
 
@@ -130,7 +131,7 @@ class Sandbox:
         controls = [*self._controls, *(route for vendor in self.vendors for route in vendor.controls)]
         try:
             return dispatch(controls, request) or detail(404, "no vendor answers here; see GET /_sandbox/")
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, msgspec.MsgspecError) as error:
             return detail(400, str(error))
 
     def _help(self, _: Request) -> Response:
@@ -218,21 +219,17 @@ class _Server(ThreadingHTTPServer):
     def server_close(self) -> None:
         super().server_close()
         for connection in list(self._open):
-            reset(connection)
+            hang_up(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
-def reset(connection: socket.socket) -> None:
-    """Ends a connection at once, with a RST, whoever is reading from it."""
-    try:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+def hang_up(connection: socket.socket) -> None:
+    """Ends a connection at once, whoever is reading from it, if the other side has not done so."""
+    with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        # The other side was faster.
-        return
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -250,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(self.server.sandbox.reply(self._request()))
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - names of the base class
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - names of the base class
 
     def _request(self) -> Request:
         target = urlsplit(self.path)
@@ -263,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         response = reply.response
         if response is None:
             self.close_connection = True
-            reset(self.connection)
+            hang_up(self.connection)
             return
         self.send_response(response.status)
         for name, value in {**response.headers, "Content-Length": str(len(response.body))}.items():

@@ -12,6 +12,7 @@ https://buttercms.com/docs/build-your-app/webhooks-events/webhook-event-types
 
 import threading
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -515,14 +516,14 @@ def _status(action: str) -> str:
 def _post_content(before: Fields, edits: Fields) -> dict[str, Any]:
     if unknown := edits.keys() - BLANK_POST.keys():
         raise SiteError(f"a post has no {', '.join(sorted(unknown))}")
-    return {**before, **edits}
+    return {**before, **deepcopy(dict(edits))}
 
 
 def _version(entry: Entry, name: str | None, fields: Fields | None, now: datetime) -> Version:
-    before = entry.draft or entry.live
+    before, edits = entry.draft or entry.live, deepcopy(dict(fields or {}))
     if before is None:
-        return Version(name or entry.name, dict(fields or {}), now)
-    return Version(name or before.name, {**before.fields, **(fields or {})}, now)
+        return Version(name or entry.name, edits, now)
+    return Version(name or before.name, {**before.fields, **edits}, now)
 
 
 def _drafted(entry: Entry, name: str | None, fields: Fields | None, now: datetime, scheduled: datetime | None) -> Entry:

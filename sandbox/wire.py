@@ -27,9 +27,12 @@ class Request:
         """The last value of a query parameter, or None."""
         return dict(self.query).get(name)
 
-    def json(self) -> Any:
-        """The body as JSON; raises ValueError."""
-        return json.loads(self.body)
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object, empty without one; raises ValueError."""
+        value = json.loads(self.body or b"{}")
+        if not isinstance(value, dict):
+            raise ValueError("the body must be a JSON object")  # noqa: TRY004 - a value from outside, no type of ours
+        return value
 
     def without_secrets(self) -> "Request":
         """The same request with the values of secret headers and parameters hidden; the auth scheme's word stays."""
