@@ -34,8 +34,8 @@ https://buttercms.com/docs/api/concepts/rate-limits-throttling"""
 WORST_CASE_MS = 60_000
 """What one message may take: two readings of ButterCMS and a few writes."""
 
-logger = Logger()
-metrics = Metrics()
+logger = Logger(service="resolve")
+metrics = Metrics(service="resolve")
 metrics.set_default_dimensions(stage=os.environ["STAGE"])
 settings = Settings("butter", names=("read_token", "endpoint"))
 
@@ -49,7 +49,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     for handled, message in enumerate(messages):
         if not _handle(message, context.get_remaining_time_in_millis(), alone=handled == 0):
             failed.append(message.id)
-    metrics.flush_metrics(raise_on_empty_metrics=False)
+    metrics.add_metric("Handled", MetricUnit.Count, len(messages) - len(failed))
+    metrics.flush_metrics()
     return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
 
 
