@@ -1,0 +1,92 @@
+"""What travels: identities, changes, documents."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buttersync.model import MESSAGE_LABELS, NO_ANNOUNCE, Change, Document, Identity, Malformed
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
+identities = st.one_of(
+    st.builds(Identity, st.just("post"), st.just(""), words, words),
+    st.builds(Identity, st.sampled_from(["page", "item"]), words, words, words),
+)
+
+
+def test_refs_of_ordinary_slugs_are_readable() -> None:
+    assert Identity("post", "", "hello-world", "en").ref == "post:hello-world:en"
+    assert Identity("page", "*", "about", "pt-br").ref == "page:*:about:pt-br"
+    assert Identity("item", "products", "735745", "en").ref == "item:products:735745:en"
+
+
+@given(identities)
+def test_a_ref_names_one_identity_and_fits_into_keys(identity: Identity) -> None:
+    assert Identity.parse(identity.ref) == identity
+    assert identity.ref.isascii()
+    assert "/" not in identity.ref
+
+
+@given(identities, identities)
+def test_no_slug_can_forge_another_ref(one: Identity, other: Identity) -> None:
+    assert (one.ref == other.ref) == (one == other)
+
+
+@pytest.mark.parametrize("ref", ["", "post", "post:a", "post:a:b:c", "cat:a:b", "page:a:b", "post::en", "site"])
+def test_what_is_no_ref_is_malformed(ref: str) -> None:
+    with pytest.raises(Malformed):
+        Identity.parse(ref)
+
+
+@pytest.mark.parametrize(
+    ("identity", "attribute"),
+    [
+        (Identity("post", "", "hello", "en"), "post"),
+        (Identity("page", "landing", "hello", "en"), "page:landing"),
+        (Identity("item", "products", "5", "en"), "item:products"),
+    ],
+)
+def test_subscriptions_filter_by_a_composite_kind(identity: Identity, attribute: str) -> None:
+    change = Change(identity=identity, event="e", claims="any", received_at=1)
+
+    assert change.attributes["kind"] == identity.kind_attribute == attribute
+
+
+@given(identities, st.sampled_from(["published", "removed", "draft", "any"]), st.integers(0, 2**53), st.integers(1, 2**53))
+def test_a_change_survives_the_journey(identity: Identity, claims: Any, at: int, number: int) -> None:
+    change = Change(identity=identity, event="post.published", claims=claims, received_at=at, numeric_id=number, look=2)
+
+    assert Change.from_json(change.to_json()) == change
+
+
+def document(**more: Any) -> Document:
+    values = {"identity": Identity("post", "", "hello", "en"), "version": 5, "change": "created"}
+    return Document(**{**values, "announce_key": "post:7", "archive_key": "post:hello:en/5-abc", **more})
+
+
+def test_the_archive_has_everything_and_the_message_what_an_announcement_needs() -> None:
+    whole = document(title="Hello", text="All the words", fields={"body": "<p>"}, tags=("a",), published_at="2025")
+
+    assert Document.from_json(whole.to_json()) == whole
+    assert Document.from_json(whole.to_message()) == document(title="Hello", tags=("a",), published_at="2025")
+
+
+@given(st.lists(st.text(max_size=300), max_size=400), st.booleans())
+def test_a_message_stays_far_under_the_limit_and_keeps_the_opt_out(labels: list[str], opted_out: bool) -> None:
+    tags = (*labels, NO_ANNOUNCE) if opted_out else tuple(labels)
+    hostile = document(tags=tags * 20, categories=tuple(labels) * 20, title="😀" * 300, summary="\\" * 300)
+
+    small = Document.from_json(hostile.to_message())
+
+    assert len(hostile.to_message().encode()) < 256 * 1024
+    assert len(small.tags) <= MESSAGE_LABELS
+    assert (NO_ANNOUNCE in small.tags) == (NO_ANNOUNCE in tags)
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"stage": "change"}', '{"stage": "document"}', '{"stage": "cat"}'])
+def test_what_is_no_message_is_refused_with_a_reason(body: str) -> None:
+    for read in (Change.from_json, Document.from_json):
+        with pytest.raises(msgspec.DecodeError):
+            read(body)
