@@ -1,0 +1,689 @@
+"""postgres against a real PostgreSQL: what its tables hold, whatever order and trouble the documents meet."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import chain, count
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg2.sql import SQL, Composed, Identifier
+
+import database
+import postgres
+from buttersync.model import Document, Effect, Identity, Kind
+from buttersync.outcomes import DONE, Failure, Misconfigured, Refused, Unavailable
+from sandbox.postgres import Postgres
+
+DOCUMENT = Document(
+    identity=Identity("post", "", "hello", "en"),
+    version=1,
+    change="created",
+    announce_key="post:7",
+    archive_key="archive",
+    name="Hello",
+    title="Hello there",
+    summary="A greeting.",
+    url="https://www.example.com/blog/hello",
+    image="https://cdn.example.com/hello.png",
+    author="Ada Example",
+    categories=("Letters", "Notes"),
+    tags=("first", "short"),
+    published_at="2026-03-01T08:00:00.000000Z",
+    updated_at="2026-03-02T09:30:00.250000Z",
+    text="Hello there, reader.",
+    fields={"slug": "hello", "body": "<p>Hello there, reader.</p>", "featured": {"rank": 3}},
+)
+
+names = count()
+
+
+def document(
+    slug: str = "hello",
+    version: int = 1,
+    change: Effect = "updated",
+    kind: Kind = "post",
+    group: str = "",
+    locale: str = "en",
+    **more: Any,
+) -> Document:
+    """A version of an item; a removed one has its identity and version only."""
+    identity = Identity(kind, group, slug, locale)
+    if change == "removed":
+        return Document(identity=identity, version=version, change=change, announce_key="post:7", archive_key="archive")
+    given = {name: getattr(DOCUMENT, name) for name in Document.__struct_fields__}
+    return Document(**(given | {"identity": identity, "version": version, "change": change} | more))
+
+
+class Database:
+    """One database of the server, and what a person sees in it with `psql`."""
+
+    def __init__(self, server: Postgres, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.settings = {"dsn": self.dsn_as("postgres", server.password)}
+
+    def dsn_as(self, user: str, password: str, host: str = "127.0.0.1") -> str:
+        port = self.server.port
+        return f"postgresql://{user}:{quote(password)}@{host}:{port}/{self.name}?sslmode=disable"
+
+    def run(self, sql: str | Composed, *values: object) -> list[Any]:
+        with closing(psycopg2.connect(self.settings["dsn"])) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql, values or None)
+                return cursor.fetchall() if cursor.description else []
+
+    def deliver(self, *documents: Document) -> list[Failure | None]:
+        return postgres.deliver(self.settings, documents)
+
+    def versions(self, table: str = "posts") -> dict[str, int]:
+        return dict(self.run(SQL("SELECT ref, version FROM {}").format(Identifier(table))))
+
+    def terminate_connections(self) -> None:
+        self.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            self.name,
+        )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with Postgres() as running:
+        yield running
+
+
+def make(server: Postgres) -> Database:
+    made = Database(server, f"site_{next(names)}")
+    Database(server, "postgres").run(f"CREATE DATABASE {made.name}")
+    return made
+
+
+@pytest.fixture
+def empty(server: Postgres) -> Iterator[Database]:
+    """A database that nobody has set up."""
+    yield make(server)
+    postgres.client.close()
+    server.start()
+
+
+@pytest.fixture
+def store(empty: Database) -> Database:
+    """A database after setup."""
+    postgres.setup(empty.settings)
+    return empty
+
+
+@pytest.fixture(scope="module")
+def shared(server: Postgres) -> Database:
+    """A database after setup, for all examples of a property: each takes refs of its own."""
+    made = make(server)
+    postgres.setup(made.settings)
+    return made
+
+
+def transaction(store: Database, client: database.Client) -> Any:
+    return client.transaction(store.settings, time.monotonic() + postgres.CALL_SECONDS)
+
+
+# What a row holds
+
+
+def test_a_post_is_found_with_every_column(store: Database) -> None:
+    assert store.deliver(DOCUMENT) == [DONE]
+
+    found = store.run("""
+        SELECT slug, locale, status, name, title, url, author, categories, tags, summary, image, text, fields, version,
+               published_at = '2026-03-01 08:00:00Z', updated_at = '2026-03-02 09:30:00.25Z', synced_at <= now()
+        FROM posts WHERE ref = 'post:hello:en'
+    """)
+    assert found == [
+        (
+            "hello",
+            "en",
+            "published",
+            "Hello",
+            "Hello there",
+            "https://www.example.com/blog/hello",
+            "Ada Example",
+            ["Letters", "Notes"],
+            ["first", "short"],
+            "A greeting.",
+            "https://cdn.example.com/hello.png",
+            "Hello there, reader.",
+            {"slug": "hello", "body": "<p>Hello there, reader.</p>", "featured": {"rank": 3}},
+            1,
+            True,
+            True,
+            True,
+        )
+    ]
+
+
+def test_pages_and_items_have_tables_of_their_own(store: Database) -> None:
+    page = document("about", kind="page", group="*", locale="de")
+    thing = document("41", kind="item", group="products", fields={"slug": "lamp"})
+
+    assert store.deliver(page, thing) == [DONE, DONE]
+
+    assert store.run("SELECT page_type, slug, locale FROM pages") == [("*", "about", "de")]
+    assert store.run("SELECT collection, item_id, slug FROM collection_items") == [("products", 41, "lamp")]
+
+
+def test_the_view_holds_what_is_published_of_every_kind(store: Database) -> None:
+    thing = document("41", kind="item", group="products", title="Lamp")
+    store.deliver(DOCUMENT, document("about", kind="page", group="landing", title="About us"), thing)
+    store.deliver(document("41", 2, "removed", kind="item", group="products"))
+
+    found = store.run("SELECT kind, type, slug, title FROM content ORDER BY kind")
+
+    assert found == [("page", "landing", "about", "About us"), ("post", None, "hello", "Hello there")]
+
+
+def test_locales_and_types_of_one_slug_are_rows_of_their_own(store: Database) -> None:
+    same_slug = [document("x", kind="page", group=group, locale=locale) for group in "ab" for locale in ("en", "de")]
+
+    assert store.deliver(*same_slug) == [DONE] * 4
+
+    assert store.run("SELECT count(*) FROM pages") == [(4,)]
+
+
+HOSTILE = """'); DROP TABLE posts; -- \\' \" %s %(x)s {} ${x} $$ \\x00 \u202e 👋 \r\n"""
+
+
+def test_hostile_text_is_stored_as_it_is(store: Database) -> None:
+    texts = dict.fromkeys(("name", "title", "summary", "url", "image", "author", "text"), HOSTILE)
+    hostile = document(HOSTILE, kind="page", group=HOSTILE, tags=(HOSTILE,), fields={HOSTILE: [HOSTILE]}, **texts)
+
+    assert store.deliver(hostile) == [DONE]
+
+    query = "SELECT page_type, slug, name, title, summary, url, image, author, text, tags[1], fields FROM pages"
+    assert store.run(query) == [(*[HOSTILE] * 10, {HOSTILE: [HOSTILE]})]
+
+
+def test_text_that_postgresql_cannot_hold_is_stored_without_it(store: Database) -> None:
+    bad = document(title="a\0b", text="\ud83dc", tags=("\0d",), fields={"e\0": ["f\0", "\udfffg", r"\u0000"]})
+
+    assert store.deliver(bad) == [DONE]
+
+    assert store.run("SELECT title, text, tags, fields FROM posts") == [
+        ("ab", "c", ["d"], {"e": ["f", "g", r"\u0000"]})
+    ]
+
+
+def test_large_content_fits(store: Database) -> None:
+    tags = tuple(f"tag {number}" for number in range(10_000))
+    body = "Büroklammer " * 90_000
+
+    assert store.deliver(document(text=body, fields={"body": body}, tags=tags)) == [DONE]
+
+    assert store.run(
+        "SELECT text = %s, fields->>'body' = %s, tags[10000], cardinality(tags) FROM posts", body, body
+    ) == [(True, True, "tag 9999", 10_000)]
+
+
+# Order and repetition
+
+
+def test_a_newer_version_replaces_the_row_and_an_older_one_does_not(store: Database) -> None:
+    store.deliver(document(version=5, title="five", tags=("a",)))
+
+    assert store.deliver(document(version=6, title="six", tags=())) == [DONE]
+    assert store.deliver(document(version=5, title="five", tags=("a",))) == [DONE]
+
+    assert store.run("SELECT version, title, tags FROM posts") == [(6, "six", [])]
+
+
+def test_a_stale_upsert_after_a_delete_changes_nothing(store: Database) -> None:
+    store.deliver(document(version=5))
+    store.deliver(document(version=6, change="removed"))
+
+    assert store.deliver(document(version=5)) == [DONE]
+
+    assert store.versions() == {}
+    assert store.versions("buttersync_versions") == {"post:hello:en": 6}
+
+
+def test_a_delete_of_what_never_was_there_fences_an_older_upsert_off(store: Database) -> None:
+    assert store.deliver(document(version=6, change="removed")) == [DONE]
+
+    store.deliver(document(version=5))
+
+    assert store.versions() == {}
+
+
+def test_a_late_delete_does_not_kill_a_republished_row(store: Database) -> None:
+    store.deliver(document(version=7, change="created"))
+
+    store.deliver(document(version=6, change="removed"))
+
+    assert store.versions() == {"post:hello:en": 7}
+    assert store.run("SELECT removed_at FROM buttersync_versions") == [(None,)]
+
+
+def test_the_same_version_again_rebuilds_a_wiped_table(store: Database) -> None:
+    store.deliver(document(version=5))
+    store.run("TRUNCATE posts")
+
+    store.deliver(document(version=5))
+
+    assert store.versions() == {"post:hello:en": 5}
+
+
+REFS = 4
+HISTORIES = st.lists(
+    st.lists(st.sampled_from(["created", "updated", "removed"]), min_size=1, max_size=5), min_size=1, max_size=REFS
+)
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[list[tuple[int, int, Effect]]]:
+    """Batches of (item, version, change): every version of every item, in any order, some more than once."""
+    versions = [
+        (item, version, change)
+        for item, history in enumerate(draw(HISTORIES))
+        for version, change in enumerate(history, start=1)
+    ]
+    sent = draw(st.permutations(versions + draw(st.lists(st.sampled_from(versions), max_size=5))))
+    batches: list[list[tuple[int, int, Effect]]] = [[]]
+    for item, version, change in sent:
+        if draw(st.booleans()) or item in [other for other, *_ in batches[-1]]:
+            batches.append([])
+        batches[-1].append((item, version, change))
+    return batches
+
+
+KINDS: list[tuple[Kind, str]] = [("post", ""), ("page", "landing"), ("item", "products"), ("page", "*")]
+
+
+@given(batches=deliveries())
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_order_the_newest_version_of_each_remains(
+    shared: Database, batches: list[list[tuple[int, int, Effect]]]
+) -> None:
+    newest = {item: (version, change) for item, version, change in sorted(chain(*batches))}
+    run = 1000 * next(names)
+
+    for batch in batches:
+        sent = [
+            document(str(run + item), version, change, *KINDS[item], title=f"version {version}")
+            for item, version, change in batch
+        ]
+        assert shared.deliver(*sent) == [DONE] * len(sent)
+
+    for item, (version, change) in newest.items():
+        ref = Identity(*KINDS[item], str(run + item), "en").ref
+        rows = [] if change == "removed" else [(version, f"version {version}")]
+        assert shared.run("SELECT version, title FROM content WHERE ref = %s", ref) == rows
+        known = shared.run("SELECT version, removed_at IS NULL FROM buttersync_versions WHERE ref = %s", ref)
+        assert known == [(version, bool(rows))]
+
+
+# Two workers at once
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def in_thread(work: Callable[[], Any]) -> Any:
+    """The future of `work`, once it waits for a lock or is done."""
+    future = POOL.submit(work)
+    time.sleep(0.3)
+    return future
+
+
+POOL = ThreadPoolExecutor(8)
+
+
+def written(store: Database, *documents: Document) -> None:
+    """As another process would do it."""
+    other = database.Client()
+    with transaction(store, other) as work:
+        postgres.write(work, documents)
+    other.close()
+
+
+def test_a_stale_upsert_that_waits_for_a_delete_changes_nothing(store: Database) -> None:
+    first = database.Client()
+
+    with transaction(store, first) as work:
+        postgres.write(work, [document(version=6, change="removed")])
+        waiting = in_thread(lambda: written(store, document(version=5)))
+        assert not waiting.done()
+    waiting.result(5)
+
+    first.close()
+    assert store.versions() == {}
+
+
+def test_a_delete_that_waits_for_the_upsert_of_a_new_row_removes_it(store: Database) -> None:
+    # The row is not in the snapshot of a statement that began to wait before it was committed.
+    first = database.Client()
+
+    with transaction(store, first) as work:
+        postgres.write(work, [document(version=5)])
+        waiting = in_thread(lambda: written(store, document(version=6, change="removed")))
+        assert not waiting.done()
+    waiting.result(5)
+
+    first.close()
+    assert store.versions() == {}
+    assert store.versions("buttersync_versions") == {"post:hello:en": 6}
+
+
+def test_a_republishing_that_waits_for_a_delete_stays(store: Database) -> None:
+    store.deliver(document(version=4))
+    first = database.Client()
+
+    with transaction(store, first) as work:
+        postgres.write(work, [document(version=5, change="removed")])
+        waiting = in_thread(lambda: written(store, document(version=6)))
+        assert not waiting.done()
+    waiting.result(5)
+
+    first.close()
+    assert store.versions() == {"post:hello:en": 6}
+
+
+def test_workers_with_the_same_refs_in_other_orders_never_deadlock(store: Database) -> None:
+    def worker(number: int) -> None:
+        mine = database.Client()
+        for turn in range(15):
+            order = [document(f"post-{i}", turn * 10 + number) for i in range(20)][:: (1, -1)[number % 2]]
+            with transaction(store, mine) as work:
+                postgres.write(work, order)
+        mine.close()
+
+    for future in [POOL.submit(worker, number) for number in range(4)]:
+        future.result(60)
+
+    assert set(store.versions().values()) == {143}
+
+
+def test_a_row_that_someone_keeps_locked_is_tried_again_later(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LIMITS", "SET LOCAL lock_timeout = '200ms'")
+    holder = database.Client()
+
+    with transaction(store, holder) as work:
+        postgres.write(work, [document(version=1)])
+        with pytest.raises(Unavailable, match=r"55P03 .*lock timeout"):
+            store.deliver(document(version=2))
+
+    holder.close()
+    assert store.deliver(document(version=2)) == [DONE]
+
+
+# Rows that the server turns down
+
+
+def test_a_bad_row_does_not_sink_its_batch_mates(store: Database) -> None:
+    batch = [document(f"post-{i}") for i in range(20)]
+    batch[7] = document("post-7", published_at="the day before yesterday")
+    batch[19] = document("post-19", updated_at="2026-02-31T00:00:00Z")
+
+    outcomes = store.deliver(*batch)
+
+    assert [i for i, outcome in enumerate(outcomes) if outcome is not DONE] == [7, 19]
+    assert sorted(store.versions("posts")) == sorted(d.identity.ref for i, d in enumerate(batch) if i not in (7, 19))
+    assert len(store.versions("buttersync_versions")) == 18
+
+
+def test_a_refusal_names_code_and_column_but_never_the_content(store: Database) -> None:
+    store.run("ALTER TABLE posts ADD CONSTRAINT short CHECK (length(title) < 10)")
+
+    (constraint,) = store.deliver(document(title="a secret headline"))
+    (bad_date,) = store.deliver(document(published_at="a secret date"))
+    store.run("ALTER TABLE posts ALTER COLUMN url SET NOT NULL")
+    (no_url,) = store.deliver(document(title="short", url=""))
+
+    assert isinstance(constraint, Refused)
+    assert constraint.reason == "23514 CheckViolation (posts, short)"
+    assert isinstance(bad_date, Refused)
+    assert bad_date.reason == "22007 InvalidDatetimeFormat"
+    assert isinstance(no_url, Refused)
+    assert no_url.reason == "23502 NotNullViolation (posts, url)"
+
+
+def test_a_refused_version_is_not_recorded(store: Database) -> None:
+    store.deliver(document(version=5))
+
+    store.deliver(document(version=6, published_at="never"))
+
+    assert store.versions() == store.versions("buttersync_versions") == {"post:hello:en": 5}
+
+
+def test_a_key_that_a_row_of_someone_else_has_is_refused_with_the_name_of_the_index(store: Database) -> None:
+    store.deliver(DOCUMENT)
+    store.run("UPDATE posts SET ref = 'mine'")
+
+    (outcome,) = store.deliver(DOCUMENT)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == "23505 UniqueViolation (posts, posts_key)"
+
+
+SQLSTATES = {
+    Refused: ["22001", "22P05", "23505", "23514", "44000", "54000", "P0001"],
+    Misconfigured: ["0A000", "28000", "3D000", "3F000", "42P01", "42501", "42703"],
+    Unavailable: ["08006", "25006", "40001", "40P01", "53300", "53100", "55P03", "57014", "57P01", "XX000", "ZZ999"],
+}
+CASES = [(kind, state) for kind, states in SQLSTATES.items() for state in states]
+
+
+@pytest.mark.parametrize(("kind", "state"), CASES)
+def test_each_sqlstate_has_its_outcome(shared: Database, kind: type[Failure], state: str) -> None:
+    client = database.Client()
+
+    with pytest.raises(kind) as raised, transaction(shared, client) as work:
+        work.execute(f"DO $$ BEGIN RAISE EXCEPTION 'a sentence' USING ERRCODE = '{state}'; END $$")
+
+    client.close()
+    assert state in raised.value.reason
+    assert ("a sentence" in raised.value.reason) == (kind is not Refused and state not in ("XX000", "ZZ999"))
+
+
+# The connection
+
+
+def test_one_connection_serves_every_call(store: Database) -> None:
+    store.deliver(document(version=1))
+    before = store.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'buttersync'")
+
+    store.deliver(document(version=2))
+
+    assert store.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'buttersync'") == before
+    assert len(before) == 1
+
+
+def test_a_connection_that_the_server_ended_is_made_anew(store: Database) -> None:
+    store.deliver(document(version=1))
+    store.terminate_connections()
+
+    assert store.deliver(document(version=2)) == [DONE]
+
+
+def test_a_restart_of_the_server_goes_unnoticed(store: Database) -> None:
+    store.deliver(document(version=1))
+    store.server.restart()
+
+    assert store.deliver(document(version=2)) == [DONE]
+
+
+def test_an_outage_is_unavailable_and_heals(store: Database) -> None:
+    store.deliver(document(version=1))
+    store.server.stop()
+
+    with pytest.raises(Unavailable, match="Connection refused"):
+        store.deliver(document(version=2))
+    store.server.start()
+
+    assert store.deliver(document(version=2)) == [DONE]
+
+
+def test_a_connection_that_ends_within_a_transaction_is_unavailable(store: Database) -> None:
+    client = database.Client()
+
+    def interrupted() -> None:
+        with transaction(store, client) as work:
+            postgres.write(work, [document(version=1)])
+            store.terminate_connections()
+
+    with pytest.raises(Unavailable):
+        interrupted()
+
+    assert store.versions() == {}
+    with transaction(store, client) as work:
+        postgres.write(work, [document(version=1)])
+    client.close()
+    assert store.versions() == {"post:hello:en": 1}
+
+
+def test_a_kept_connection_that_fell_silent_is_replaced(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.deliver(document(version=1))
+    [(backend,)] = store.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'buttersync'")
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.5)
+    os.kill(backend, signal.SIGSTOP)
+
+    try:
+        outcomes = store.deliver(document(version=2))
+    finally:
+        os.kill(backend, signal.SIGCONT)
+
+    assert outcomes == [DONE]
+
+
+def test_a_server_that_never_answers_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dsn = f"postgresql://writer@127.0.0.1:{silent.getsockname()[1]}/site"
+        began = time.monotonic()
+
+        with pytest.raises(Unavailable, match="no answer in time"):
+            postgres.deliver({"dsn": dsn}, [DOCUMENT])
+
+    assert time.monotonic() - began < 2
+
+
+def test_a_statement_that_takes_too_long_is_unavailable(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "CALL_SECONDS", 0.5)
+    store.run("CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NEW; END'")
+    store.run("CREATE TRIGGER slow BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION doze()")
+
+    with pytest.raises(Unavailable, match="no answer in time"):
+        store.deliver(DOCUMENT)
+
+
+def test_other_settings_make_another_connection(store: Database, shared: Database) -> None:
+    store.deliver(document("only-here", version=1))
+
+    postgres.deliver(shared.settings, [document("only-there", version=1)])
+
+    assert list(store.versions()) == ["post:only-here:en"]
+    assert "post:only-there:en" in shared.versions()
+
+
+def test_a_read_only_server_is_unavailable_until_it_is_the_primary_again(store: Database) -> None:
+    store.run(f"ALTER DATABASE {store.name} SET default_transaction_read_only = on")
+    postgres.client.close()
+
+    with pytest.raises(Unavailable, match="25006"):
+        store.deliver(DOCUMENT)
+    with pytest.raises(Misconfigured, match="read-only"):
+        postgres.check(store.settings)
+    store.run(f"BEGIN READ WRITE; ALTER DATABASE {store.name} RESET default_transaction_read_only; COMMIT")
+
+    assert store.deliver(DOCUMENT) == [DONE]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"password": "not-the-pass"}, "password authentication failed"),
+        ({"user": "nobody_here"}, "authentication failed"),
+        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
+        ({"sslmode": "verify-full"}, "does not support SSL"),
+        ({"sslmode": "sometimes"}, "invalid sslmode"),
+        ({"port": "many"}, "invalid integer value"),
+        ({"host": "nowhere.invalid"}, "could not translate host name"),
+    ],
+)
+def test_wrong_settings_are_named_without_the_password(store: Database, change: dict[str, str], words: str) -> None:
+    parts = psycopg2.extensions.parse_dsn(store.settings["dsn"]) | change
+    dsn = psycopg2.extensions.make_dsn(**parts)
+
+    with pytest.raises(Misconfigured, match=words) as raised:
+        postgres.deliver({"dsn": dsn}, [DOCUMENT])
+
+    assert parts["password"] not in raised.value.reason
+
+
+# Setup and check
+
+
+def test_setup_says_what_it_applied_and_then_that_nothing_is_left(empty: Database) -> None:
+    assert postgres.setup(empty.settings) == "applied 0001_content"
+
+    assert postgres.setup(empty.settings) == "nothing to do: 0001_content is there"
+    assert empty.run("SELECT name FROM buttersync_migrations") == [("0001_content",)]
+
+
+def test_setups_at_once_apply_each_migration_once(empty: Database) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %s"
+    program = f"import postgres; print(postgres.setup({empty.settings}))"
+    command = [sys.executable, "-c", program]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    with closing(psycopg2.connect(empty.settings["dsn"])) as gate, gate.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.SETUP_LOCK,))
+        setups = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
+        until(lambda: empty.run(waiting, postgres.SETUP_LOCK) == [(3,)])
+        gate.rollback()
+    said = sorted(setup.communicate(timeout=20)[0].strip() for setup in setups)
+
+    assert said == ["applied 0001_content", *["nothing to do: 0001_content is there"] * 2]
+
+
+def test_setup_leaves_a_table_of_another_application_alone(empty: Database) -> None:
+    empty.run("CREATE TABLE posts (id int)")
+
+    with pytest.raises(Misconfigured, match='relation "posts" already exists; another application'):
+        postgres.setup(empty.settings)
+
+    assert empty.run("SELECT to_regclass('pages'), to_regclass('buttersync_migrations')") == [(None, None)]
+
+
+def test_delivery_before_setup_says_what_to_do(empty: Database) -> None:
+    with pytest.raises(Misconfigured, match="run setup"):
+        empty.deliver(DOCUMENT)
+    with pytest.raises(Misconfigured, match="lacks 0001_content: run setup"):
+        postgres.check(empty.settings)
+
+
+def test_check_says_who_may_write_where(store: Database) -> None:
+    assert f"postgres may write to {store.name}, which has 0001_content" in postgres.check(store.settings)
+
+
+def test_check_names_every_right_that_is_missing(store: Database) -> None:
+    store.run("CREATE ROLE reader LOGIN PASSWORD 'reads'")
+    store.run("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; GRANT INSERT, UPDATE ON posts TO reader")
+
+    with pytest.raises(Misconfigured) as raised:
+        postgres.check({"dsn": store.dsn_as("reader", "reads")})
+
+    assert "DELETE on posts" in raised.value.reason
+    assert "INSERT on posts" not in raised.value.reason
+    assert "UPDATE on buttersync_versions" in raised.value.reason
