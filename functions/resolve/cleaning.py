@@ -13,6 +13,7 @@ LARGEST_BITS = 1023
 _ADDRESS_NAMES = frozenset({"email", "e_mail", "email_address"})
 _AUTHOR_NAMES = frozenset({"author", "authors"})
 
+_ADDRESS = re.compile(r"\s*[^\s@<>]+@[^\s@<>]+\s*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -21,7 +22,7 @@ class Nonsense(ValueError):
 
 
 def clean(value: Any, field: str = "the item", depth: int = 0) -> Any:
-    """The value without what UTF-8, JSON or PostgreSQL cannot hold, and without authors' e-mail addresses.
+    """The value without what UTF-8, JSON or PostgreSQL cannot hold.
 
     NUL is dropped, half a surrogate pair becomes U+FFFD, a number that is none becomes null. Raises Nonsense for what
     is nested deeper than 64 levels.
@@ -44,11 +45,11 @@ def normal(name: str) -> str:
 
 
 def without_addresses(value: Any, of_author: bool = False) -> Any:
-    """The value without the e-mail addresses inside of any ``author`` or ``authors``."""
+    """The value without what is called an e-mail, or is an e-mail address, inside of any ``author`` or ``authors``."""
     if isinstance(value, list):
         return [without_addresses(one, of_author) for one in value]
     if not isinstance(value, dict):
-        return value
+        return None if of_author and isinstance(value, str) and _ADDRESS.fullmatch(value) else value
     return {
         key: without_addresses(one, of_author or normal(key) in _AUTHOR_NAMES)
         for key, one in value.items()

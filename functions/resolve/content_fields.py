@@ -28,15 +28,16 @@ _NO_WORDS = re.compile(
       (?:[a-z][a-z0-9+.-]*+:)?+//\S++                        # urls
     | (?:mailto|tel|sms|javascript|data):\S*+
     | www\.\S++
+    | [a-z0-9-]++(?:\.[a-z0-9-]++)++/\S*+                    # urls without a scheme
     | \.{0,2}/\S*+                                           # paths, /v2/content/?keys=… of references too
     | \#\S*+                                                 # anchors and colours
-    | (?:rgb|hsl)a?+\([^()]*+\)
+    | (?:rgba?|hsla?|hwb|lab|lch|oklab|oklch)\([^()]*+\)
     | \d{4}-\d\d-\d\d (?:[T\ ]\d\d:\d\d (?::\d\d)?+ \S*+)?+  # dates
     | [^\s@]++@[^\s@.]++(?:\.[^\s@.]++)++                    # e-mail addresses
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_HTTP_URL = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
+_HTTP_URL = re.compile(r"https?://[^\s/?#][^\s\x00-\x1f\x7f<>\"]*", re.IGNORECASE)
 _IMAGE_URL = re.compile(
     r"https?://(?:cdn\.buttercms\.com/[^\s?#.]++|[^\s/?#]++/[^\s?#]*\.(?:jpe?g|png|gif|webp|avif|svg))(?:[?#]\S*)?",
     re.IGNORECASE,
@@ -50,9 +51,10 @@ def title_of(fields: Fields, name: str) -> str:
     return _named_text(fields, TITLE_NAMES) or name or next(_short_texts(fields), "")
 
 
-def summary_of(fields: Fields) -> str:
-    """The first usual name with a text, then those of `seo`."""
-    return _named_text(fields, SUMMARY_NAMES)
+def summary_of(fields: Fields, title: str) -> str:
+    """The first usual name with a text, then those of `seo`, then all words but the title and those of `seo`."""
+    visible = {key: value for key, value in fields.items() if normal(key) != "seo"}
+    return _named_text(fields, SUMMARY_NAMES) or " ".join(text for text in texts(visible) if text != title)
 
 
 def image_of(fields: Fields) -> str:
