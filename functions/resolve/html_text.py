@@ -23,6 +23,7 @@ _MARKUP = re.compile(
     rf"""
       <!--(?:-?>|.*?(?:--!?>|\Z))                                   # a comment
     | <[!?][^>]*+(?:>|\Z)                                           # a document type, an instruction
+    | </(?:[^<>a-z][^<>]*+)?+>                                      # an end of nothing
     | <(?P<raw>script|style|iframe|noembed|noframes)(?=[\s/>]){_ATTRIBUTES}
         (?:>.*?(?:</(?P=raw)(?=[\s/>])[^>]*+(?P<raw_end>>)|\Z)|\Z)  # an element whose content is no text
     | </?(?P<name>[a-z][^\s/>]*+){_ATTRIBUTES}(?P<end>>|\Z)         # any other tag

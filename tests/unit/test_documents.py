@@ -1,4 +1,4 @@
-"""What ButterCMS shows of posts, pages and collection items becomes the content of a document, by like rules for all."""
+"""What ButterCMS shows of posts, pages and collection items becomes the content of a document."""
 
 import time
 from datetime import UTC, datetime, timedelta, timezone
@@ -469,7 +469,8 @@ def test_the_image_of_a_post_is_its_featured_image(value: Any, image: str) -> No
 
 
 def test_a_page_without_fields_keeps_its_name() -> None:
-    for fields in (None, [], "text", 5):
+    nothing: list[Any] = [None, [], "text", 5]
+    for fields in nothing:
         content = mapped(PAGE, page(fields, name="Harbour &amp; pier"), PATTERNS)
 
         assert (content.name, content.title, content.text, content.fields) == (

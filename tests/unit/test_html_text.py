@@ -88,6 +88,7 @@ def test_a_text_without_markup_stays_as_it_is(text: str) -> None:
         ("a\x00b\x1bc", "abc"),
         ("<!DOCTYPE html><?xml version='1.0'?>words", "words"),
         ("<!-->words<!-- never ended", "words"),
+        ("one</ b>two</>three", "onetwothree"),
         ("&#" + "9" * 5000 + ";", "\ufffd"),
     ],
 )
@@ -98,7 +99,7 @@ def test_markup_reads_as_in_a_browser(markup: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("markup", "text"),
     [
-        ("I <3 you, and a < b", "I <3 you, and a < b"),
+        ("I <3 you, she </3 me, a < b", "I <3 you, she </3 me, a < b"),
         ("Why i<j matters", "Why i<j matters"),
         ("How <script> tags <b>work</b>", "How tags work"),
         ('<a href="/x>here</a> and <b>there</b>', "here and there"),
