@@ -16,7 +16,7 @@ from buttersync.butter import Listing
 from buttersync.model import REF_BYTES, SINGLE_PAGES, Change, Claim, Identity, Kind
 from buttersync.outcomes import Unavailable
 from decisions import Reading, Row
-from protocol import Resolver
+from protocol import BACKFILL, Resolver
 from storage import Conflict
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag="walk"):
@@ -167,4 +167,4 @@ def _name_of(kind: Kind, item: Mapping[str, Any]) -> str:
 
 
 def _change(identity: Identity, begun: int, claims: Claim = "published", look: int = 0) -> Change:
-    return Change(identity=identity, event="backfill", claims=claims, received_at=begun, look=look)
+    return Change(identity=identity, event=BACKFILL, claims=claims, received_at=begun, look=look)

@@ -22,6 +22,11 @@ from storage import Conflict, Gone
 STARTS = 10
 """So often a worker starts again when others keep writing the same row; then the queue's schedule takes over."""
 
+BACKFILL = "backfill"
+"""The event of changes that a walk sends; those for translations come with their last look."""
+SIBLING = "sibling"
+"""The event of a change for the translation that ButterCMS answered with instead of the post that was asked for."""
+
 
 class Reader(Protocol):
     """The part of Butter that the protocol needs."""
@@ -177,9 +182,9 @@ class Resolver:
         slug = item.get("slug")
         if identity.kind != "post" or not isinstance(slug, str) or not slug:
             raise Unavailable("ButterCMS answered with another item than asked for")
-        if change.look == 0 and change.event != "sibling":
+        if change.event != SIBLING and (change.look == 0 or change.event == BACKFILL):
             sibling = msgspec.structs.replace(identity, name=slug)
-            self._send(msgspec.structs.replace(change, identity=sibling, event="sibling"), 0)
+            self._send(msgspec.structs.replace(change, identity=sibling, event=SIBLING), 0)
 
     def _look_again(self, change: Change) -> None:
         seconds = self.rules.look_seconds[change.look]

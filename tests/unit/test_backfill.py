@@ -189,6 +189,17 @@ def test_a_posts_translations_are_read_one_by_one_at_their_last_look(world: Worl
     ]
 
 
+def test_a_translation_with_a_slug_of_its_own_comes_into_the_stores(world: World) -> None:
+    shown(world.butter, post())
+    world.butter.items["post:hello:de"] = world.butter.items["post:hallo:de"] = post("hallo")
+
+    walker(world, locales=("en", "de")).walk(POSTS)
+    while world.sent.messages:
+        world.resolve(world.sent.messages.pop()[0])
+
+    assert [document.identity.ref for document in world.topic.documents] == ["post:hello:en", "post:hallo:de"]
+
+
 def test_every_list_of_the_site_is_walked(world: World) -> None:
     lists = Lists(page_types=["landing", "*"], collections=["products"], locales=["en", "de"])
 
