@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.emulator import REGION, Emulator, bare_environment
-from sandbox.processes import program
+from sandbox.processes import SandboxError, orderly_end, program
+from sandbox.progress import step
 from sandbox.tools import LOCAL, ROOT, VENVS
 from sandbox.tools import program as installed
 
@@ -27,6 +28,9 @@ RUNTIME = {
     "Architecture": "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64",
 }
 """The parameters that make bundles which this machine can run."""
+
+SAM_SECONDS = 150
+"""Longer than any build on a slow line; a deployment that takes longer hangs, and the emulator's log says why."""
 
 SOURCES = ("template.yaml", "samconfig.toml", "functions/**/*", "layers/**/*", "requirements/sam.txt")
 
@@ -80,7 +84,7 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
 def _sam(arguments: tuple[str, ...], log: Path, variables: Mapping[str, str]) -> None:
     configuration = ("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local")
     with program((installed("sam", "sam"), *arguments, *configuration), log, {**bare_environment(), **_quiet(), **variables}) as sam:
-        sam.finish()
+        sam.finish(SAM_SECONDS)
 
 
 def _quiet() -> dict[str, str]:
@@ -112,3 +116,18 @@ def _alone() -> Iterator[None]:
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def main() -> str | int:
+    """Builds the template; the exit status is 0 if it did."""
+    try:
+        with orderly_end(), step("Building the functions (sam build)"):
+            build(LOCAL / "sam-build.log")
+    except SandboxError as error:
+        return f"\n{error}"
+    print(f"The bundles are in {BUILT.relative_to(ROOT)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 PATIENCE_SECONDS = 5
+LINES_SHOWN = 15
 
 GUARDIAN = 'cat >/dev/null; kill -KILL -- "-$1"'
 """Waits until its input ends, which it does with us, then ends a whole process group."""
@@ -33,17 +34,21 @@ class Program:
         guardian = ("/bin/sh", "-c", GUARDIAN, "sh", str(self._process.pid))
         self._guardian = subprocess.Popen(guardian, stdin=subprocess.PIPE, start_new_session=True)
 
-    def finish(self) -> None:
-        """Waits for the end; raises SandboxError with the log's last lines unless it is a good one."""
-        if self._process.wait():
-            raise SandboxError(f"{self.name} failed. The end of {self.log}:\n{self._last_lines()}")
+    def finish(self, seconds: float) -> None:
+        """Waits for the end; raises SandboxError with the log's last lines unless it is a good one and comes in time."""
+        try:
+            good = self._process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            raise self._error(f"had not ended after {seconds} s") from None
+        if not good:
+            raise self._error("failed")
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Waits for `ready`; raises SandboxError if the program ends before, or the time does."""
         end = time.monotonic() + seconds
         while not ready():
             if self._process.poll() is not None or time.monotonic() > end:
-                raise SandboxError(f"{self.name} did not start. The end of {self.log}:\n{self._last_lines()}")
+                raise self._error("did not start")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -60,8 +65,9 @@ class Program:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
-    def _last_lines(self) -> str:
-        return "\n".join(f"  {line}" for line in self.log.read_text(errors="replace").splitlines()[-15:])
+    def _error(self, what: str) -> SandboxError:
+        last_lines = self.log.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
+        return SandboxError("\n  ".join([f"{self.name} {what}. The end of {self.log}:", *last_lines]))
 
 
 @contextmanager
