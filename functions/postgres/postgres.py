@@ -106,20 +106,22 @@ def _raise_versions(work: cursor, ordered: Sequence[tuple[str, Document]]) -> se
 
     A statement of its own: only the statements after it see what the worker wrote that we may have waited for.
     """
-    versions = [(ref, document.version, document.change == "removed") for ref, document in ordered]
-    rows = execute_values(
-        work,
+    work.execute(
         """
         INSERT INTO buttersync_versions AS known (ref, version, removed_at)
-        SELECT ref, version, CASE WHEN removed THEN now() END FROM (VALUES %s) AS incoming (ref, version, removed)
+        SELECT ref, version, CASE WHEN removed THEN now() END
+        FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS incoming (ref, version, removed)
         ON CONFLICT (ref) DO UPDATE SET version = excluded.version, removed_at = excluded.removed_at
         WHERE known.version <= excluded.version
         RETURNING ref
         """,
-        versions,
-        fetch=True,
+        (
+            [ref for ref, _ in ordered],
+            [document.version for _, document in ordered],
+            [document.change == "removed" for _, document in ordered],
+        ),
     )
-    return {ref for (ref,) in rows}
+    return {ref for (ref,) in work}
 
 
 def _upsert(work: cursor, table: str, rows: Sequence[Row]) -> None:
@@ -231,14 +233,12 @@ def check(settings: Settings) -> str:
 
 def _missing_rights(work: cursor) -> list[str]:
     needed = [(table, right) for table, rights in RIGHTS.items() for right in rights]
-    rows = execute_values(
-        work,
-        "SELECT privilege || ' on ' || name FROM (VALUES %s) AS needed (name, privilege)"
+    work.execute(
+        "SELECT privilege || ' on ' || name FROM unnest(%s::text[], %s::text[]) AS needed (name, privilege)"
         " WHERE NOT has_table_privilege(name, privilege)",
-        needed,
-        fetch=True,
+        ([table for table, _ in needed], [right for _, right in needed]),
     )
-    return [lack for (lack,) in rows]
+    return [missing for (missing,) in work]
 
 
 handler = delivery.handler(

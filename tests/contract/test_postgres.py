@@ -5,11 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, count
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +26,7 @@ import postgres
 from buttersync.model import Document, Effect, Identity, Kind
 from buttersync.outcomes import DONE, Failure, Misconfigured, Refused, Unavailable
 from sandbox.postgres import Postgres
+from sandbox.tls_relay import TlsRelay
 
 DOCUMENT = Document(
     identity=Identity("post", "", "hello", "en"),
@@ -202,7 +205,7 @@ HOSTILE = """'); DROP TABLE posts; -- \\' \" %s %(x)s {} ${x} $$ \\x00 \u202e ðŸ
 
 
 def test_hostile_text_is_stored_as_it_is(store: Database) -> None:
-    texts = dict.fromkeys(("name", "title", "summary", "url", "image", "author", "text"), HOSTILE)
+    texts: dict[str, Any] = dict.fromkeys(("name", "title", "summary", "url", "image", "author", "text"), HOSTILE)
     hostile = document(HOSTILE, kind="page", group=HOSTILE, tags=(HOSTILE,), fields={HOSTILE: [HOSTILE]}, **texts)
 
     assert store.deliver(hostile) == [DONE]
@@ -281,9 +284,8 @@ def test_the_same_version_again_rebuilds_a_wiped_table(store: Database) -> None:
 
 
 REFS = 4
-HISTORIES = st.lists(
-    st.lists(st.sampled_from(["created", "updated", "removed"]), min_size=1, max_size=5), min_size=1, max_size=REFS
-)
+CHANGES: tuple[Effect, ...] = ("created", "updated", "removed")
+HISTORIES = st.lists(st.lists(st.sampled_from(CHANGES), min_size=1, max_size=5), min_size=1, max_size=REFS)
 
 
 @st.composite
@@ -629,6 +631,85 @@ def test_wrong_settings_are_named_without_the_password(store: Database, change: 
         postgres.deliver({"dsn": dsn}, [DOCUMENT])
 
     assert parts["password"] not in raised.value.reason
+
+
+# TLS
+
+
+def through(relay: TlsRelay, store: Database, more: str = "") -> dict[str, str]:
+    """The settings of a person who reaches the database by TLS."""
+    address = f"localhost:{relay.port}/{store.name}?hostaddr=127.0.0.1{more}"
+    return {"dsn": f"postgresql://postgres:{store.server.password}@{address}"}
+
+
+@pytest.fixture
+def relay(server: Postgres) -> Iterator[TlsRelay]:
+    with TlsRelay(server.port) as running:
+        yield running
+
+
+def test_tls_is_verified_by_the_setting_ca(
+    store: Database, relay: TlsRelay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert postgres.deliver(through(relay, store) | {"ca": relay.ca}, [DOCUMENT]) == [DONE]
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", ["", "&sslrootcert=system"])
+def test_tls_is_verified_by_the_roots_of_the_system(
+    store: Database, relay: TlsRelay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: str
+) -> None:
+    roots = tmp_path / "roots.pem"
+    roots.write_text(relay.ca)
+    monkeypatch.setenv("SSL_CERT_FILE", str(roots))
+
+    assert postgres.deliver(through(relay, store, more), [DOCUMENT]) == [DONE]
+
+
+def test_a_certificate_of_an_unknown_authority_is_misconfigured(store: Database, relay: TlsRelay) -> None:
+    with pytest.raises(Misconfigured, match=r"certificate verify failed.*the setting ca must hold the PEM"):
+        postgres.deliver(through(relay, store), [DOCUMENT])
+
+
+def test_a_certificate_of_another_authority_than_ca_is_misconfigured(store: Database, relay: TlsRelay) -> None:
+    with TlsRelay(0) as other, pytest.raises(Misconfigured, match="certificate verify failed"):
+        postgres.deliver(through(relay, store) | {"ca": other.ca}, [DOCUMENT])
+
+
+def test_a_certificate_for_another_host_is_misconfigured(store: Database) -> None:
+    with TlsRelay(store.server.port, hostname="db.example.com") as relay, pytest.raises(Misconfigured) as raised:
+        postgres.deliver(through(relay, store) | {"ca": relay.ca}, [DOCUMENT])
+
+    assert 'does not match host name "localhost"' in raised.value.reason
+
+
+@pytest.mark.parametrize("ca", ["no certificate", "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n"])
+def test_a_ca_that_is_no_certificate_is_misconfigured(store: Database, relay: TlsRelay, ca: str) -> None:
+    with pytest.raises(Misconfigured, match="the setting ca is no PEM"):
+        postgres.deliver(through(relay, store) | {"ca": ca}, [DOCUMENT])
+
+
+def test_a_dsn_may_say_that_nobody_is_verified(store: Database, relay: TlsRelay) -> None:
+    assert postgres.deliver(through(relay, store, "&sslmode=require"), [DOCUMENT]) == [DONE]
+
+
+def test_a_connection_over_tls_that_broke_is_made_anew(store: Database, relay: TlsRelay) -> None:
+    settings = through(relay, store) | {"ca": relay.ca}
+    postgres.deliver(settings, [document(version=1)])
+    relay.drop()
+
+    assert postgres.deliver(settings, [document(version=2)]) == [DONE]
+
+
+def test_large_content_passes_through_tls(store: Database, relay: TlsRelay) -> None:
+    body = "BÃ¼roklammer " * 90_000
+
+    postgres.deliver(through(relay, store) | {"ca": relay.ca}, [document(text=body)])
+
+    assert store.run("SELECT text = %s FROM posts", body) == [(True,)]
 
 
 # Setup and check
