@@ -90,11 +90,12 @@ def _sam(arguments: tuple[str, ...], log: Path, variables: Mapping[str, str]) ->
 def _quiet() -> dict[str, str]:
     """The SAM CLI phones nobody: no telemetry, and no look for a newer version, which it has made just now."""
     own = LOCAL / "sam"
-    own.mkdir(exist_ok=True)
+    own.mkdir(parents=True, exist_ok=True)
     (own / "metadata.json").write_text(json.dumps({"telemetryEnabled": False, "lastVersionCheck": time.time()}))
     return {
         "SAM_CLI_TELEMETRY": "0",
         "__SAM_CLI_APP_DIR": str(own),
+        "TMPDIR": str(own),
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         # It builds with the first Python of the runtime's version on the path, which must have pip.

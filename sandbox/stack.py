@@ -140,7 +140,7 @@ def _started(home: Path, site: Site, servers: ExitStack) -> Stack:
     with step("Filling SSM, creating the tables"):
         _admit_reading_settings(aws)
         put_settings(aws, _settings(sandbox, postgres))
-        invoke(aws, "postgres", {"command": "setup"})
+        _set_up(aws)
     outputs = _outputs(aws)
     return Stack(home, aws, sandbox, postgres, outputs, _webhook_url(aws))
 
@@ -163,6 +163,12 @@ def _settings(sandbox: Sandbox, postgres: Postgres) -> dict[str, str]:
         "butter/webhook_secret": WEBHOOK_SECRET,
         "postgres/dsn": postgres.dsn,
     }
+
+
+def _set_up(aws: Emulator) -> None:
+    answer = invoke(aws, "postgres", {"command": "setup"})
+    if not answer["ok"]:
+        raise SandboxError(f"postgres could not create its tables: {answer['message']}")
 
 
 def _admit_reading_settings(aws: Emulator) -> None:
