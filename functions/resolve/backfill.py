@@ -1,7 +1,8 @@
 """The backfill: a walk over every list of the site, a list page a message, so that it can stop and go on anywhere.
 
-It keeps to the protocol: the list tells which refs there are, the rows are read, the list is read again past every cache,
-and only then is anything recorded; so no content is older than its row. What is doubtful is sent to resolve as a change.
+It keeps to the protocol: the list tells which refs there are, the rows are read, the list is read again past every
+cache, and only then is anything recorded; so no content is older than its row. What is doubtful is sent to resolve as a
+change.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from buttersync.outcomes import Unavailable
 from decisions import Reading, Row
 from protocol import BACKFILL, Resolver
 from storage import Conflict
+
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag="walk"):
     """One page of one list, on its way to resolve."""
@@ -77,7 +79,12 @@ class Walker:
     """Handles the messages of a walk; `send` puts a change or the next page into resolve's own queue."""
 
     def __init__(
-        self, resolver: Resolver, lister: Lister, lists: Lists, add: Callable[..., None], send: Callable[[Any, float], None]
+        self,
+        resolver: Resolver,
+        lister: Lister,
+        lists: Lists,
+        add: Callable[..., None],
+        send: Callable[[Any, float], None],
     ) -> None:
         self._resolver = resolver
         self._lister = lister

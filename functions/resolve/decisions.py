@@ -1,4 +1,4 @@
-"""What became of an item: pure decisions from the row that is known, the change that came, and what ButterCMS shows now."""
+"""What became of an item: pure decisions from the row that is known, the change, and what ButterCMS shows now."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -138,10 +138,15 @@ def recorded(row: Row, change: Change, pointer: Pointer | None, reading: Reading
 
 def document_of(identity: Identity, row: Row, content: Content | None, effect: Effect) -> Document:
     """The document of the row's version."""
-    keys = {"announce_key": row.announce_key, "archive_key": row.archive_key}
-    if content is None:
-        return Document(identity=identity, version=row.version, change=effect, url=row.url, **keys)
-    return Document(identity=identity, version=row.version, change=effect, **keys, **msgspec.structs.asdict(content))
+    values = {"url": row.url} if content is None else msgspec.structs.asdict(content)
+    return Document(
+        identity=identity,
+        version=row.version,
+        change=effect,
+        announce_key=row.announce_key,
+        archive_key=row.archive_key,
+        **values,
+    )
 
 
 def _another_item(row: Row, change: Change) -> bool:

@@ -1,12 +1,13 @@
 """The protocol of one reading: read the row, read ButterCMS, archive, record, publish, clear.
 
-Why each step is there: publishing before recording would lose the winner's state when two readings cross; recording only
-what changed would let a slow old reading be written after a newer one that found nothing new; without `pending` a crash
-between recording and publishing would lose the document. Whatever fails or dies, the change comes again from its queue.
+Why each step is there: publishing before recording would lose the winner's state when two readings cross; recording
+only what changed would let a slow old reading be written after a newer one that found nothing new; without `pending` a
+crash between recording and publishing would lose the document. Whatever fails or dies, the change comes again from its
+queue.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -38,6 +39,7 @@ class Table(Protocol):
     """The part of ContentTable that the protocol needs."""
 
     def row(self, ref: str) -> Row: ...
+    def rows(self, refs: Iterable[str]) -> dict[str, Row]: ...
     def record(self, row: Row) -> None: ...
     def clear_pending(self, row: Row) -> None: ...
     def pointer(self, key: str) -> Pointer: ...
@@ -131,12 +133,12 @@ class Resolver:
         return new.pending or "nothing new"
 
     def publish_pending(self, row: Row) -> None:
-        """Publish what a worker has recorded and did not live to publish; a recorded version is always safe to publish."""
+        """Publish what a worker recorded and did not live to publish; a recorded version is always safe to publish."""
         if row.pending:
             self._publish(row, self._archived(row))
 
     def record(self, row: Row, change: Change, reading: Reading, pointer: Pointer | None = None) -> Row:
-        """Archive, record, publish, clear; the row as recorded, whose `pending` says what was published. Raises Conflict."""
+        """Archive, record, publish, clear; the recorded row's `pending` says what was published. Raises Conflict."""
         effect = decisions.effect_of(row, change, reading, self._site())
         new = decisions.recorded(row, change, pointer, reading, effect)
         if effect is None:
@@ -165,16 +167,17 @@ class Resolver:
         identity, at = change.identity, self.now()
         item = self._reader.item(identity, self.rules.locale_parameter(identity.locale), fresh=change.look > 0)
         if item is not None and not documents.matches(identity, item):
-            item = self._another(change, item)
+            self._meet_another(change, item)
+            item = None
         if item is None or not documents.is_published(identity, item):
             return Reading(at, None)
         return Reading(at, self.content_of(identity, item))
 
-    def _another(self, change: Change, item: Mapping[str, Any]) -> None:
+    def _meet_another(self, change: Change, item: Mapping[str, Any]) -> None:
         """ButterCMS answered with another item than asked for.
 
-        A typed page for `*`: the single page is not there. A post with another slug is the translation of the post asked
-        for: that is not at this ref, and its own ref is looked at as well.
+        A typed page for `*`: the single page is not there. A post with another slug is the translation of the post
+        that was asked for: it is not at this ref, and its own ref is looked at as well.
         """
         identity = change.identity
         if identity.kind == "page" and identity.group == SINGLE_PAGES:

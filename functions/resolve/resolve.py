@@ -121,9 +121,7 @@ def _begun(message: Message, work: Change | Walk) -> int:
 def _dead_letter(message: Message, reason: str, attempts: int = 0) -> bool:
     logger.error("dead-lettered", extra={"reason": reason})
     metrics.add_metric("DeadLettered", MetricUnit.Count, 1)
-    return _sent(
-        message, lambda: _queue().dead_letter(message.body, message.attributes, reason, "resolve", attempts)
-    )
+    return _sent(message, lambda: _queue().dead_letter(message.body, message.attributes, reason, "resolve", attempts))
 
 
 def _sent(message: Message, send: Callable[[], None]) -> bool:
@@ -165,7 +163,9 @@ def _check(_event: Mapping[str, Any]) -> dict[str, Any]:
         return {"target": "butter", "ok": False, "status": failure.status, "message": failure.reason}
     site = "has no posts" if listing is None or not listing.items else "shows its posts"
     live = _table().live_since() is not None
-    hint = "" if live else '; the backfill has not begun, until then nothing is announced: invoke {"command": "backfill"}'
+    hint = (
+        "" if live else '; the backfill has not begun, until then nothing is announced: invoke {"command": "backfill"}'
+    )
     return {"target": "butter", "ok": True, "live": live, "message": f"ButterCMS accepts the token and {site}{hint}"}
 
 

@@ -1,4 +1,4 @@
-"""What resolve writes to: the content table, the archive, the topic. Thin, so that the protocol can be read without AWS.
+"""What resolve writes to: the content table, the archive, the topic. Thin, so that the protocol reads without AWS.
 
 All of them raise botocore's errors, besides Conflict.
 """
@@ -48,7 +48,9 @@ class ContentTable:
         todo = [{"ref": {"S": ref}} for ref in found]
         while todo:
             some, rest = todo[:BATCH_KEYS], todo[BATCH_KEYS:]
-            answer = client("dynamodb").batch_get_item(RequestItems={self._name: {"Keys": some, "ConsistentRead": True}})
+            answer = client("dynamodb").batch_get_item(
+                RequestItems={self._name: {"Keys": some, "ConsistentRead": True}}
+            )
             for item in answer["Responses"].get(self._name, []):
                 row = _struct(Row, item)
                 found[row.ref] = row
@@ -114,10 +116,12 @@ class ContentTable:
     def counters(self, keys: Iterable[str]) -> list[dict[str, int]]:
         """The counters of walks; empty for one that has not begun."""
         answers = [
-            client("dynamodb").get_item(TableName=self._name, Key={"ref": {"S": key}}, ConsistentRead=True) for key in keys
+            client("dynamodb").get_item(TableName=self._name, Key={"ref": {"S": key}}, ConsistentRead=True)
+            for key in keys
         ]
         return [
-            {name: int(value["N"]) for name, value in answer.get("Item", {}).items() if "N" in value} for answer in answers
+            {name: int(value["N"]) for name, value in answer.get("Item", {}).items() if "N" in value}
+            for answer in answers
         ]
 
     def _get(self, kind: type[Item], ref: str) -> Item:

@@ -40,10 +40,14 @@ def test_a_post_a_page_and_an_item_are_read_with_one_request_each(sandbox: Sandb
         reader.item(Identity("item", "products", str(number), "en")),
     ]
 
-    assert items[0] is not None and items[0]["title"] == "Hello"
-    assert items[1] is not None and items[1]["page_type"] == "landing"
-    assert items[2] is not None and items[2]["page_type"] is None
-    assert items[3] is not None and items[3]["meta"]["id"] == number
+    assert items[0] is not None
+    assert items[0]["title"] == "Hello"
+    assert items[1] is not None
+    assert items[1]["page_type"] == "landing"
+    assert items[2] is not None
+    assert items[2]["page_type"] is None
+    assert items[3] is not None
+    assert items[3]["meta"]["id"] == number
     assert len(sandbox.requests) == 4
 
 
@@ -132,7 +136,9 @@ def test_nonsense_is_unavailable_for_items_and_lists(sandbox: Sandbox, body: str
         butter(sandbox).listing("post", "", 1)
 
 
-@pytest.mark.parametrize("data", ['{"meta": {"id": 5}}', '{"products": {"meta": {"id": 5}}}', '{"products": [{"meta": {"id": 5}}]}'])
+@pytest.mark.parametrize(
+    "data", ['{"meta": {"id": 5}}', '{"products": {"meta": {"id": 5}}}', '{"products": [{"meta": {"id": 5}}]}']
+)
 def test_a_single_item_is_found_in_each_shape_that_it_may_have(sandbox: Sandbox, data: str) -> None:
     sandbox.faults.add(Fault(kind="status", status=200, body=f'{{"data": {data}}}'))
 

@@ -15,6 +15,8 @@ from buttersync.model import Change, Document, Identity
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
 
+pytestmark = pytest.mark.usefixtures("aws")
+
 POST = Identity("post", "", "hello", "en")
 WEEKS = 3 * 7 * 86_400
 
@@ -50,8 +52,8 @@ class Stage:
         self.set("endpoint", sandbox.butter_endpoint)
         variables = {
             "QUEUE_URL": self.queue, "DEAD_LETTER_QUEUE_URL": self.dead, "CONTENT_TABLE": name, "ARCHIVE_BUCKET": name,
-            "TOPIC_ARN": topic, "DEFAULT_LOCALE": "en", "LOCALES": "", "PAGE_TYPES": "landing", "COLLECTIONS": "products",
-            "LOOK_SECONDS": "1,2", "POST_URL": "https://example.com/{slug}", "PAGE_URL": "", "ITEM_URL": "",
+            "TOPIC_ARN": topic, "DEFAULT_LOCALE": "en", "LOCALES": "", "PAGE_TYPES": "landing",
+            "COLLECTIONS": "products", "LOOK_SECONDS": "1,2", "POST_URL": "https://example.com/{slug}", "PAGE_URL": "", "ITEM_URL": "",
             "ANNOUNCE_WINDOW_HOURS": "72",
         }  # fmt: skip
         for variable, value in variables.items():
@@ -81,7 +83,11 @@ class Stage:
 
     def receive(self, queue: str) -> list[Any]:
         answer = client("sqs").receive_message(
-            QueueUrl=queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"], AttributeNames=["All"], WaitTimeSeconds=1
+            QueueUrl=queue,
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            AttributeNames=["All"],
+            WaitTimeSeconds=1,
         )
         return list(answer.get("Messages", []))
 
@@ -117,7 +123,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     with Sandbox() as sandbox:
         resolve._resolver.cache_clear()
         yield Stage(sandbox, monkeypatch)
@@ -145,9 +151,10 @@ def test_a_message_that_is_no_change_is_dead_lettered_and_its_mates_go_on(stage:
     stays = stage.handle("not json", '{"stage": "change", "identity": {"kind": "cat"}}', stage.change())
 
     assert (stays, len(stage.documents())) == ([], 1)
-    reasons = sorted(letter["reason"] for letter in stage.dead_letters())
-    assert reasons[0].startswith("not a change: Invalid enum value 'cat' - at `$.identity.kind`") or "cat" in reasons[0]
-    assert all(reason.startswith("not a change: ") for reason in reasons)
+    assert sorted(letter["reason"] for letter in stage.dead_letters()) == [
+        "not a change: Invalid enum value 'cat' - at `$.identity.kind`",
+        "not a change: JSON is malformed: invalid character (byte 1)",
+    ]
 
 
 def test_a_failing_read_goes_back_with_the_next_step_of_the_schedule(stage: Stage) -> None:
@@ -181,7 +188,8 @@ def test_a_wrong_token_alarms_at_once_and_heals_when_it_is_mended(
     assert len(stage.documents()) == 1
 
 
-def test_a_missing_token_is_named(stage: Stage) -> None:
+@pytest.mark.usefixtures("stage")
+def test_a_missing_token_is_named() -> None:
     client("ssm").delete_parameter(Name="/buttersync/test/butter/read_token")
     resolve.settings.drop()
 
@@ -294,10 +302,15 @@ def test_check_says_whether_butter_accepts_the_token_and_whether_the_backfill_ha
     assert (before["ok"], before["live"]) == (True, False)
     assert "has no posts" in before["message"]
     assert "backfill has not begun" in before["message"]
-    assert (after["ok"], after["live"], after["message"]) == (True, True, "ButterCMS accepts the token and shows its posts")
+    assert (after["ok"], after["live"], after["message"]) == (
+        True,
+        True,
+        "ButterCMS accepts the token and shows its posts",
+    )
 
 
-def test_check_reads_with_the_default_locale(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("stage")
+def test_check_reads_with_the_default_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEFAULT_LOCALE", "xx")
 
     answer = resolve.handler({"command": "check"}, None)
@@ -305,7 +318,8 @@ def test_check_reads_with_the_default_locale(stage: Stage, monkeypatch: pytest.M
     assert (answer["ok"], answer["status"]) == (False, "misconfigured")
 
 
-def test_an_unknown_command_names_the_known_ones(stage: Stage) -> None:
+@pytest.mark.usefixtures("stage")
+def test_an_unknown_command_names_the_known_ones() -> None:
     answer = resolve.handler({"command": "bacfkill"}, None)
 
     assert answer["message"] == "unknown command 'bacfkill'; there are: check, backfill"

@@ -24,7 +24,7 @@ def name() -> str:
 
 
 @pytest.fixture
-def table(aws: str, name: str) -> ContentTable:
+def table(name: str) -> ContentTable:
     client("dynamodb").create_table(
         TableName=name,
         AttributeDefinitions=[{"AttributeName": "ref", "AttributeType": "S"}],
@@ -36,7 +36,7 @@ def table(aws: str, name: str) -> ContentTable:
 
 def after(row: Row, **changes: object) -> Row:
     values = {field: getattr(row, field) for field in row.__struct_fields__}
-    return Row(**{**values, "readings": row.readings + 1, **changes})  # type: ignore[arg-type]
+    return Row(**{**values, "readings": row.readings + 1, **changes})
 
 
 def test_a_row_that_nobody_wrote_has_its_defaults(table: ContentTable) -> None:
@@ -112,12 +112,15 @@ def test_a_page_of_a_walk_is_counted_once(table: ContentTable) -> None:
     assert table.counters(["walk:r:post::en", "walk:r:page:*:en"]) == [{"listed": 120, "done": 1, "page": 2}, {}]
 
 
-def test_other_errors_of_the_table_are_not_taken_for_conflicts(aws: str) -> None:
+def test_other_errors_of_the_table_are_not_taken_for_conflicts() -> None:
     missing = ContentTable("no-such-table")
 
-    for call in (lambda: missing.record(ROW), lambda: missing.clear_pending(ROW), lambda: missing.add("w", {"x": 1}, 1)):
-        with pytest.raises(ClientError, match="ResourceNotFound"):
-            call()
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        missing.record(ROW)
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        missing.clear_pending(ROW)
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        missing.add("walk:r:post::en", {"listed": 1}, 1)
 
 
 def document(title: str = "Hello") -> Document:
@@ -127,7 +130,7 @@ def document(title: str = "Hello") -> Document:
     )  # fmt: skip
 
 
-def test_nothing_in_the_archive_is_overwritten(aws: str, name: str) -> None:
+def test_nothing_in_the_archive_is_overwritten(name: str) -> None:
     client("s3").create_bucket(Bucket=name)
     archive = Archive(name)
     archive.put(document())
@@ -137,7 +140,7 @@ def test_nothing_in_the_archive_is_overwritten(aws: str, name: str) -> None:
     assert archive.get("post:hello:en/5-abc") == document()
 
 
-def test_what_the_archive_has_not_is_gone(aws: str, name: str) -> None:
+def test_what_the_archive_has_not_is_gone(name: str) -> None:
     client("s3").create_bucket(Bucket=name)
 
     with pytest.raises(Gone):
@@ -145,14 +148,14 @@ def test_what_the_archive_has_not_is_gone(aws: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("call", ["put", "get"])
-def test_a_bucket_that_is_not_there_is_an_error_of_its_own(aws: str, call: str) -> None:
+def test_a_bucket_that_is_not_there_is_an_error_of_its_own(call: str) -> None:
     archive = Archive("no-such-bucket")
 
     with pytest.raises(ClientError, match="NoSuchBucket"):
         archive.put(document()) if call == "put" else archive.get("x")
 
 
-def test_a_document_is_published_small_with_the_attributes_that_subscriptions_filter_by(aws: str, name: str) -> None:
+def test_a_document_is_published_small_with_the_attributes_that_subscriptions_filter_by(name: str) -> None:
     topic = client("sns").create_topic(Name=name)["TopicArn"]
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
               "Action": "sqs:SendMessage", "Resource": "*"}]}  # fmt: skip
@@ -162,7 +165,9 @@ def test_a_document_is_published_small_with_the_attributes_that_subscriptions_fi
 
     Topic(topic).publish(document(), target="postgres")
 
-    [message] = client("sqs").receive_message(QueueUrl=queue, MessageAttributeNames=["All"], WaitTimeSeconds=2)["Messages"]
+    [message] = client("sqs").receive_message(QueueUrl=queue, MessageAttributeNames=["All"], WaitTimeSeconds=2)[
+        "Messages"
+    ]
     body = json.loads(message["Body"])
     assert (body["stage"], body["title"], body["text"], body["fields"]) == ("document", "Hello", "", {})
     assert {name: value["StringValue"] for name, value in message["MessageAttributes"].items()} == {

@@ -35,7 +35,10 @@ def test_an_old_site_comes_into_the_stores_without_being_announced(world: World)
 
     counts = walker(world).walk(POSTS)
 
-    assert [(one.identity.name, one.change) for one in world.topic.documents] == [("one", "updated"), ("two", "updated")]
+    assert [(one.identity.name, one.change) for one in world.topic.documents] == [
+        ("one", "updated"),
+        ("two", "updated"),
+    ]
     assert (counts["listed"], counts["updated"], counts["done"]) == (2, 2, 1)
 
 
@@ -87,7 +90,12 @@ def test_what_is_doubtful_goes_to_resolve_as_a_change(world: World) -> None:
     walker(world).walk(POSTS)
 
     [change] = world.sent.changes
-    assert (change.identity.ref, change.event, change.claims, change.look) == (world.row().ref, "backfill", "published", 0)
+    assert (change.identity.ref, change.event, change.claims, change.look) == (
+        world.row().ref,
+        "backfill",
+        "published",
+        0,
+    )
     assert len(world.topic.documents) == 1
 
 
@@ -95,7 +103,7 @@ def test_what_another_worker_writes_meanwhile_goes_to_resolve_as_a_change(world:
     shown(world.butter, post(title="From the list"))
     world.butter.items["post:hello:en"] = post(title="From a webhook", day=24)
     change = world.change()
-    world.table.before_record = once(lambda: world.resolver.resolve(change) and None)
+    world.table.before_record = once(lambda: world.resolver.resolve(change))
 
     walker(world).walk(POSTS)
 
@@ -171,7 +179,9 @@ def test_a_failing_reading_leaves_the_page_to_be_walked_again(world: World) -> N
 
 
 def test_items_of_a_collection_are_named_by_their_number(world: World) -> None:
-    world.butter.lists["item", "products", 1, None] = Listing([{"meta": {"id": 5}, "name": "Lamp"}, {"name": "?"}], None)
+    world.butter.lists["item", "products", 1, None] = Listing(
+        [{"meta": {"id": 5}, "name": "Lamp"}, {"name": "?"}], None
+    )
 
     walker(world).walk(Walk(run="r", kind="item", group="products", locale="en"))
 
@@ -200,7 +210,7 @@ def test_a_translation_with_a_slug_of_its_own_comes_into_the_stores(world: World
     assert [document.identity.ref for document in world.topic.documents] == ["post:hello:en", "post:hallo:de"]
 
 
-def test_every_list_of_the_site_is_walked(world: World) -> None:
+def test_every_list_of_the_site_is_walked() -> None:
     lists = Lists(page_types=["landing", "*"], collections=["products"], locales=["en", "de"])
 
     walks = [(walk.kind, walk.group, walk.locale) for walk in lists.walks("r", "")]

@@ -19,12 +19,12 @@ OLD_DATE = "2019-05-01T08:00:00.000000Z"
 
 
 def change(claims: Claim = "published", received_at: int = NOW - 100, numeric_id: int | None = 7) -> Change:
-    return Change(
-        identity=POST, event="post.published", claims=claims, received_at=received_at, numeric_id=numeric_id
-    )
+    return Change(identity=POST, event="post.published", claims=claims, received_at=received_at, numeric_id=numeric_id)
 
 
-def content(title: str = "Hello", published_at: str | None = FRESH_DATE, updated_at: str | None = FRESH_DATE) -> Content:
+def content(
+    title: str = "Hello", published_at: str | None = FRESH_DATE, updated_at: str | None = FRESH_DATE
+) -> Content:
     item = {"slug": "hello", "title": title, "published": published_at, "updated": updated_at, "status": "published"}
     return mapped(POST, item, UrlPatterns("https://example.com/{slug}"))
 
@@ -144,7 +144,11 @@ def test_a_doubtful_reading_says_why(row: Row, claims: Claim, reading: Reading, 
     ("row", "claims", "reading"),
     [
         (NEW, "published", Reading(NOW, content())),
-        (published_row(content("a")), "published", Reading(NOW, content("b", updated_at="2025-11-23T13:00:00.000000Z"))),
+        (
+            published_row(content("a")),
+            "published",
+            Reading(NOW, content("b", updated_at="2025-11-23T13:00:00.000000Z")),
+        ),
         (published_row(content()), "removed", DRAFT),
         (published_row(content()), "draft", DRAFT),
         (published_row(content()), "any", DRAFT),

@@ -54,7 +54,9 @@ def test_subscriptions_filter_by_a_composite_kind(identity: Identity, attribute:
     assert change.attributes["kind"] == identity.kind_attribute == attribute
 
 
-@given(identities, st.sampled_from(["published", "removed", "draft", "any"]), st.integers(0, 2**53), st.integers(1, 2**53))
+@given(
+    identities, st.sampled_from(["published", "removed", "draft", "any"]), st.integers(0, 2**53), st.integers(1, 2**53)
+)
 def test_a_change_survives_the_journey(identity: Identity, claims: Any, at: int, number: int) -> None:
     change = Change(identity=identity, event="post.published", claims=claims, received_at=at, numeric_id=number, look=2)
 

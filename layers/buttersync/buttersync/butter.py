@@ -71,7 +71,9 @@ class Butter:
         if not isinstance(items, list) or not isinstance(meta, Mapping):
             raise Unavailable(f"ButterCMS answered {path} without a list")
         next_page = meta.get("next_page")
-        return Listing([item for item in items if isinstance(item, Mapping)], next_page if _is_page(next_page) else None)
+        return Listing(
+            [item for item in items if isinstance(item, Mapping)], next_page if _is_page(next_page) else None
+        )
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> JsonObject | None:
         try:
@@ -80,7 +82,11 @@ class Butter:
             )
         except (requests.exceptions.InvalidHeader, UnicodeError) as error:
             raise Misconfigured("butter/read_token has characters that no header may hold") from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as e:
+        except (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidSchema,
+        ) as e:
             raise Misconfigured("butter/endpoint is not a URL") from e
         except requests.RequestException as error:
             raise Unavailable(f"ButterCMS did not answer {path}: {type(error).__name__}") from error
@@ -137,7 +143,7 @@ def _parameters(locale: str | None, fresh: bool) -> dict[str, str]:
 
 
 def _item_in(data: Any, collection: str) -> Any:
-    # The shape of a single item's answer is not documented: the item itself, or under its collection, alone or in a list.
+    # The shape of a single item's answer is not documented: the item, or under its collection, alone or in a list.
     if isinstance(data, Mapping) and "meta" not in data and collection in data:
         data = data[collection]
     return data[0] if isinstance(data, list) and len(data) == 1 else data

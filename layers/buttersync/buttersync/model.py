@@ -1,8 +1,8 @@
 """What travels through the topic: a *change* from ingest to resolve, a *document* from resolve to the targets.
 
 Both are frozen structs that msgspec reads and checks at the edge; a dict never crosses a border. Times are integers in
-milliseconds since 1970 (UTC), or, where a person reads them, ISO 8601 strings with microseconds and ``Z``, which compare
-as they are ordered.
+milliseconds since 1970 (UTC), or, where a person reads them, ISO 8601 strings with microseconds and ``Z``, which
+compare as they are ordered.
 """
 
 from typing import Any, Literal, Self, cast, get_args
@@ -33,7 +33,7 @@ Malformed = msgspec.ValidationError
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Which item of the site: a post's slug, a page's type and slug, an item's collection and number; and its locale."""
+    """Which item of the site: a post's slug, a page's type and slug, an item's collection and number; its locale."""
 
     kind: Kind
     group: str
@@ -45,7 +45,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def ref(self) -> str:
-        """The key of everything: ``post:<slug>:<locale>``, each part percent-encoded so that no slug can forge another's."""
+        """The key of everything: ``post:<slug>:<locale>``, each part percent-encoded, so that no slug forges another's."""
         parts = [self.group, self.name, self.locale] if self.group else [self.name, self.locale]
         return ":".join([self.kind, *(quote(part, safe=SINGLE_PAGES) for part in parts)])
 
@@ -65,7 +65,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag="change"):
-    """What a webhook claims, on its way to resolve; also a look again, a reading that reconcile asks for, an old slug."""
+    """What a webhook claims, on its way to resolve; also a new look, an item of the backfill, an old slug."""
 
     identity: Identity
     event: str

@@ -1,7 +1,7 @@
 """What became of a try, in the four words that every adapter turns its vendor's answer into.
 
-An adapter returns `DONE` or raises (or returns) one of the others; nothing else escapes it. The text of a failure is the
-vendor's own, shortened, and never holds a secret or a row's content: it is logged, kept in the delivery table, and
+An adapter returns `DONE` or raises (or returns) one of the others; nothing else escapes it. The text of a failure is
+the vendor's own, shortened, and never holds a secret or a row's content: it is logged, kept in the delivery table, and
 travels with a dead letter.
 """
 
