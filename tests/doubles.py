@@ -19,8 +19,8 @@ class TableDouble:
         self.pointers: dict[str, Pointer] = {}
         self.began: int | None = None
         self.counts: dict[str, dict[str, int]] = {}
-        self.before_record: Callable[[], None] = lambda: None
-        self.before_move: Callable[[], None] = lambda: None
+        self.before_record: Callable[[], object] = lambda: None
+        self.before_move: Callable[[], object] = lambda: None
 
     def row(self, ref: str) -> Row:
         return self.items.get(ref, Row(ref=ref))
@@ -97,7 +97,7 @@ class ButterDouble:
         self.cached: dict[str, Mapping[str, Any] | None] = {}
         self.asked: list[tuple[str, str | None, bool]] = []
         self.lists: dict[tuple[str, str, int, str | None], Listing] = {}
-        self.before_answer: Callable[[], None] = lambda: None
+        self.before_answer: Callable[[], object] = lambda: None
 
     def item(self, identity: Identity, locale: str | None = None, fresh: bool = False) -> Mapping[str, Any] | None:
         self.asked.append((identity.ref, locale, fresh))

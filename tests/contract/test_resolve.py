@@ -53,7 +53,8 @@ class Stage:
         variables = {
             "QUEUE_URL": self.queue, "DEAD_LETTER_QUEUE_URL": self.dead, "CONTENT_TABLE": name, "ARCHIVE_BUCKET": name,
             "TOPIC_ARN": topic, "DEFAULT_LOCALE": "en", "LOCALES": "", "PAGE_TYPES": "landing",
-            "COLLECTIONS": "products", "LOOK_SECONDS": "1,2", "POST_URL": "https://example.com/{slug}", "PAGE_URL": "", "ITEM_URL": "",
+            "COLLECTIONS": "products", "LOOK_SECONDS": "1,2", "POST_URL": "https://example.com/{slug}", "PAGE_URL": "",
+            "ITEM_URL": "",
             "ANNOUNCE_WINDOW_HOURS": "72",
         }  # fmt: skip
         for variable, value in variables.items():
@@ -153,7 +154,7 @@ def test_a_message_that_is_no_change_is_dead_lettered_and_its_mates_go_on(stage:
     assert (stays, len(stage.documents())) == ([], 1)
     assert sorted(letter["reason"] for letter in stage.dead_letters()) == [
         "not a change: Invalid enum value 'cat' - at `$.identity.kind`",
-        "not a change: JSON is malformed: invalid character (byte 1)",
+        "not a change: JSON is malformed: invalid character (byte 4)",
     ]
 
 

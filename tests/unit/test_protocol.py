@@ -55,7 +55,7 @@ def world() -> World:
     return World()
 
 
-def once(action: Callable[[], object]) -> Callable[[], None]:
+def once(action: Callable[[], object]) -> Callable[[], object]:
     """The action at the first call, nothing at the others."""
     left = [action]
     return lambda: left.pop()() if left else None

@@ -45,7 +45,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def ref(self) -> str:
-        """The key of everything: ``post:<slug>:<locale>``, each part percent-encoded, so that no slug forges another's."""
+        """The key of everything: ``post:<slug>:<locale>``, percent-encoded so that no slug forges another's."""
         parts = [self.group, self.name, self.locale] if self.group else [self.name, self.locale]
         return ":".join([self.kind, *(quote(part, safe=SINGLE_PAGES) for part in parts)])
 
