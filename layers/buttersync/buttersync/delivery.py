@@ -363,6 +363,9 @@ class Batch:
             return False
         self.counts["DeadLettered"] += 1
         self._acknowledge(messages)
+        # At once: if a batch mate kills this worker, the answer is lost, and each round would write the letter again.
+        for message in messages:
+            self._loop.queue.delete(message.receipt)
         return True
 
     def _acknowledge(self, messages: Iterable[Message]) -> None:

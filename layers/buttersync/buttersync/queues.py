@@ -105,12 +105,18 @@ class Queue:
 
     def later(self, receipt: str, seconds: float) -> None:
         """Hide the message for that long, at most 11.5 h; if SQS fails, it comes back sooner, which harms nothing."""
+        timeout = _whole(seconds, LONGEST_STEP)
         try:
-            client("sqs").change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=_whole(seconds, LONGEST_STEP)
-            )
+            client("sqs").change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=timeout)
         except _LOST as error:
             logger.warning("the message comes back at the queue's own time", extra={"reason": str(error)})
+
+    def delete(self, receipt: str) -> None:
+        """Delete the message at once, before the function ends; if SQS fails, the function's answer may still do it."""
+        try:
+            client("sqs").delete_message(QueueUrl=self.url, ReceiptHandle=receipt)
+        except _LOST as error:
+            logger.warning("the message was not deleted", extra={"reason": str(error)})
 
     def send(self, body: str, attributes: Mapping[str, str], delay: float = 0) -> None:
         """Send to the source queue, to be received after `delay` seconds, at most 900; raises botocore's errors."""

@@ -68,12 +68,17 @@ class DeliveryTable:
         return {item["key"]["S"]: Row.from_item(item) for item in items}
 
     def write(self, ref: str, before: Row, after: Row) -> bool:
-        """Write what differs between the two; False, and nothing is written, if the table has a newer version.
+        """Write the row; False, and nothing is written, if the table has a newer version.
 
-        Only what differs, so that two workers with messages of one version do not undo each other's writes.
+        Of a version that is there already only what differs is written, so that two workers with messages of one
+        version do not undo each other's writes.
         """
-        old, new = asdict(before), asdict(after)
-        changed = {name: _typed(value) for name, value in new.items() if value != old[name] or name == "version"}
+        old = asdict(before) if before.version == after.version else {}
+        changed = {
+            name: _typed(value)
+            for name, value in asdict(after).items()
+            if name == "version" or name not in old or value != old[name]
+        }
         try:
             self._update(ref, changed | {"at": _now()}, "attribute_not_exists(#version) OR #version <= :version")
         except Overtaken:
