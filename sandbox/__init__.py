@@ -1,21 +1,34 @@
 """The vendors, faked, and the real servers, started: test equipment that is strict, and fails as they do.
 
-    from sandbox.server import Sandbox          # HTTP: with Sandbox(port=0, site=None) as sandbox
-    sandbox.url, sandbox.butter_endpoint        #   http://127.0.0.1:<port>, and the same with /v2
-    sandbox.butter.token                        #   the read token it accepts
-    sandbox.site                                #   sandbox.site.Site: edits, each returns a Webhook
-    sandbox.butter.cdn                          #   freeze(path), absent(path), thaw(path), purges = False
-    sandbox.faults.add(Fault(kind="status"))    #   sandbox.faults.Fault; remove(number), clear()
-    sandbox.requests                            #   [Recorded]; requests_to("butter", "/posts/")
+HTTP, in a test or as a process (``python -m sandbox.server --port 8900``, then ``curl 127.0.0.1:8900/_sandbox/``)::
 
-    from sandbox.site import Account, Site, item_uri, media
+    from sandbox.server import Sandbox
+    with Sandbox(port=0, site=example_site()) as sandbox:
+        sandbox.url, sandbox.butter_endpoint     # http://127.0.0.1:<port>, and the same with /v2
+        sandbox.butter.token                     # the read token that it accepts
+        sandbox.site.publish_post("hello")       # an edit; returns the Webhook that ButterCMS would send
+        sandbox.butter.cdn.freeze(path)          # an old body; absent(path): a cached 404; thaw(path); purges = False
+        sandbox.faults.add(Fault(kind="drop"))   # returns a number for remove(number); clear()
+        sandbox.requests                         # [Recorded(vendor, request, status, at)]
+        sandbox.requests_to("butter", "/posts/")
+
+ButterCMS's content (`sandbox.site` has every edit) and its webhooks::
+
     from sandbox.examples import example_site, large_site
+    from sandbox.site import Account, Site, SiteError, item_uri, media
     from sandbox.webhooks import Webhook, Delivery, send
-    webhook = site.publish_post("hello", title="Hello", body="<p>Hi</p>")
-    send(webhook, url, secret, headers={})      # Delivery(status, body, milliseconds, error), .succeeded
-    webhook.body(url)                           # the JSON object; webhook.number, the numeric id
+    webhook = Site(Account(locales=("en", "de")), clock).publish_item("tools", {"name": "Fork"})
+    webhook.number, webhook.body(url)            # the numeric id, the JSON object
+    send(webhook, url, secret, headers={})       # Delivery(status, body, milliseconds, error), .succeeded
 
-    from sandbox.postgres import Postgres       # with Postgres(directory=None) as postgres: .dsn .port stop() restart()
+Faults: `sandbox.faults.Fault(kind, vendor, method, path, after, times, percent, status, body, headers, seconds, form)`.
 
-As a process: ``python -m sandbox.server --port 8900``, then ``curl http://127.0.0.1:8900/_sandbox/``.
+PostgreSQL, and TLS before it::
+
+    from sandbox.postgres import Postgres
+    with Postgres(directory=None) as postgres:   # .dsn .port .password .log; stop() start() restart()
+    from sandbox.tls_relay import TlsRelay
+    with TlsRelay(postgres.port, hostname="localhost") as relay:  # .port .ca; drop(), seconds = 0.5
+
+A vendor is a class with `name`, `paths`, `controls` and `answer` (see `sandbox.wire.Vendor`), listed in `Sandbox`.
 """

@@ -153,7 +153,7 @@ class View:
         if levels == 1:
             return uri
         entry = self.content.items.get((collection, number, self.locale))
-        return entry and self.visible(entry) and self.item(entry, levels - 1)
+        return self.item(entry, levels - 1) if entry is not None and self.visible(entry) else None
 
     def visible(self, entry: Entry) -> bool:
         """Whether the request may see it: it is live, or a preview was asked for."""
@@ -501,9 +501,9 @@ class Butter:
         return self.site.account.token
 
     def answer(self, request: Request) -> Response:
-        """Trailing slash, quota and token first, then the CDN."""
+        """The quota, which every call counts against, the slash and the token first, then the CDN."""
         with self.site.lock:
-            refused = self._redirected(request) or self._over_quota() or self._unauthorized(request)
+            refused = self._over_quota() or self._redirected(request) or self._unauthorized(request)
         return refused or self.cdn.answer(request)
 
     def subscribe(self, url: str | None, secret: str | None = None) -> None:

@@ -38,13 +38,8 @@ class TlsRelay:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert(hostname).configure_cert(self._context)
         self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        port: int = self._listener.getsockname()[1]
-        return port
 
     @property
     def ca(self) -> str:
