@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 3
 LINES_SHOWN = 15
 
-GUARDIAN = 'cat >/dev/null; kill -KILL -- "-$1"'
+GUARDIAN = 'cat >/dev/null; kill -s KILL -- "-$1"'
 """Waits until its input ends, which it does with us, then ends a whole process group."""
 
 
@@ -52,7 +52,7 @@ class Program:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Asks it to end, waits 5 s, then kills what is left of it and its children."""
+        """Asks it to end, waits 3 s, then kills what is left of it and its children."""
         self._signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE_SECONDS)
