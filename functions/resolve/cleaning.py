@@ -13,7 +13,7 @@ LARGEST_BITS = 1023
 _ADDRESS_NAMES = frozenset({"email", "e_mail", "email_address"})
 _AUTHOR_NAMES = frozenset({"author", "authors"})
 
-_ADDRESS = re.compile(r"\s*[^\s@<>]+@[^\s@<>]+\s*")
+_ADDRESS = re.compile(r"(?<![\w.+/-])[\w.+-]++@[\w-]++(?:\.[\w-]++)++")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -45,11 +45,11 @@ def normal(name: str) -> str:
 
 
 def without_addresses(value: Any, of_author: bool = False) -> Any:
-    """The value without what is called an e-mail, or is an e-mail address, inside of any ``author`` or ``authors``."""
+    """The value without fields called e-mail and without e-mail addresses inside of any ``author`` or ``authors``."""
     if isinstance(value, list):
         return [without_addresses(one, of_author) for one in value]
     if not isinstance(value, dict):
-        return None if of_author and isinstance(value, str) and _ADDRESS.fullmatch(value) else value
+        return _ADDRESS.sub("", value) if of_author and isinstance(value, str) else value
     return {
         key: without_addresses(one, of_author or normal(key) in _AUTHOR_NAMES)
         for key, one in value.items()

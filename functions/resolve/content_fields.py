@@ -51,10 +51,10 @@ def title_of(fields: Fields, name: str) -> str:
     return _named_text(fields, TITLE_NAMES) or name or next(_short_texts(fields), "")
 
 
-def summary_of(fields: Fields, title: str) -> str:
-    """The first usual name with a text, then those of `seo`, then all words but the title and those of `seo`."""
-    visible = {key: value for key, value in fields.items() if normal(key) != "seo"}
-    return _named_text(fields, SUMMARY_NAMES) or " ".join(text for text in texts(visible) if text != title)
+def summary_of(fields: Fields, title: str, every_text: Iterable[str]) -> str:
+    """The first usual name with a text, then those of `seo`, then every text but the title and those of `seo`."""
+    elsewhere = {title, *texts(next(_usual(fields, ["seo"]), {}))}
+    return _named_text(fields, SUMMARY_NAMES) or " ".join(text for text in every_text if text not in elsewhere)
 
 
 def image_of(fields: Fields) -> str:
@@ -80,9 +80,9 @@ def categories_of(fields: Fields) -> tuple[str, ...]:
     return next(filter(None, found), ())
 
 
-def texts(fields: Fields) -> Iterator[str]:
+def texts(value: Any) -> list[str]:
     """The words of every text, in the order of the fields, through components, repeaters, references and lists."""
-    return filter(None, map(words, _strings(fields)))
+    return list(filter(None, map(words, _strings(value))))
 
 
 def words(markup: str) -> str:
@@ -142,7 +142,7 @@ def _named_text(fields: Fields, names: Iterable[str]) -> str:
 
 def _usual(fields: Fields, names: Iterable[str]) -> Iterator[Any]:
     """The values of the fields with these names, in the names' order; the same within `seo` after that."""
-    by_name = {normal(key): value for key, value in reversed(fields.items())}
+    by_name = {normal(key): value for key, value in fields.items()}
     yield from (by_name[name] for name in names if name in by_name)
     if "seo" in by_name:
         yield from _usual({key: one for key, one in _component(by_name["seo"]).items() if normal(key) != "seo"}, names)

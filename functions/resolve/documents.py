@@ -128,10 +128,11 @@ def _item(identity: Identity, data: Fields, patterns: UrlPatterns) -> Content:
 
 def _from_fields(fields: Fields, *, name: str, url: str, published_at: str | None, updated_at: str | None) -> Content:
     title = content_fields.title_of(fields, name)
+    texts = content_fields.texts(fields)
     return Content(
         name=cut(name or title, TITLE_CHARACTERS),
         title=cut(title, TITLE_CHARACTERS),
-        summary=cut(content_fields.summary_of(fields, title), SUMMARY_CHARACTERS),
+        summary=cut(content_fields.summary_of(fields, title, texts), SUMMARY_CHARACTERS),
         url=url,
         image=content_fields.image_of(fields),
         author=content_fields.author_of(fields),
@@ -139,7 +140,7 @@ def _from_fields(fields: Fields, *, name: str, url: str, published_at: str | Non
         tags=content_fields.tags_of(fields),
         published_at=published_at,
         updated_at=updated_at,
-        text=" ".join(content_fields.texts(fields)),
+        text=" ".join(texts),
         fields=_kept(fields, frozenset()),
     )
 

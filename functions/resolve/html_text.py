@@ -1,7 +1,7 @@
 """The words of a piece of HTML, in time that grows with its length whatever it holds.
 
 One expression takes markup apart as a browser does (https://html.spec.whatwg.org/multipage/parsing.html#tokenization).
-Each of its alternatives also matches when the text ends too early, so nothing is ever read twice. The parsers at hand
+What never ends matches to the end of the text, so nothing is read again and again. The parsers at hand
 fail here: html.parser and selectolax need minutes for 200 KB of hostile markup, and lxml loses what lies deeper than
 2,046 elements.
 """
@@ -18,7 +18,8 @@ _INLINE = frozenset(
 )
 """These do not part words: ``<b>w</b>ord`` is one. Every other tag does."""
 
-_ATTRIBUTES = r"""(?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z))?+)*+"""
+_ATTRIBUTES = r"""(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+"""
+"""A quotation mark without its pair is read past once in a text: it is the last of its kind."""
 _MARKUP = re.compile(
     rf"""
       <!--(?:-?>|.*?(?:--!?>|\Z))                                   # a comment

@@ -196,7 +196,8 @@ def test_another_address_of_the_site_changes_the_hash() -> None:
         ([{"first_name": "Imke", "last_name": "Brandt"}, {"first_name": "Ole"}], "Imke Brandt"),
         ("Imke Brandt", "Imke Brandt"),
         ({"first_name": "imke@harbour.example", "last_name": "Brandt"}, "Brandt"),
-        ({"first_name": "imke@harbour.example (Imke)"}, ""),
+        ({"first_name": "imke@harbour.example", "last_name": "imke@intranet"}, ""),
+        ("Imke Brandt, imke@intranet", ""),
         ("imke@harbour.example", ""),
         ("/v2/content/?keys=authors[_id=9]", ""),
         (12, ""),
@@ -213,11 +214,19 @@ def test_the_author_is_a_name_for_posts_and_pages_alike(author: Any, name: str) 
 )
 def test_no_e_mail_address_of_an_author_is_in_the_document(author: str, key: str) -> None:
     address = "imke@harbour.example"
-    people = [{"name": "Imke", key: address, "company": {key: address}, "also": ["x", address]}]
+    people = [
+        {"name": "Imke", key: address, "company": {key: address}, "bio": f"Write to <{address}>, or mailto:{address}."}
+    ]
 
     for content in (of_post(**{author: people}), of_page(hero=[{"type": "by", "fields": {author: people}}])):
         assert address not in msgspec.json.encode(content).decode()
         assert "Imke" in msgspec.json.encode(content).decode()
+
+
+def test_the_rest_of_what_an_author_says_is_kept() -> None:
+    author = {"name": "Imke", "website": "https://social.example/@imke", "twitter_handle": "@imke", "bio": "5 @ noon"}
+
+    assert of_post(author=author).fields["author"] == author
 
 
 def test_other_e_mail_addresses_are_content() -> None:
