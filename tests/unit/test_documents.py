@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from buttersync.model import NO_ANNOUNCE, SUMMARY_CHARACTERS, TITLE_CHARACTERS, URL_CHARACTERS, Document, Identity
 from cleaning import DEEPEST
+from content_fields import IMAGE_NAMES, SUMMARY_NAMES, TITLE_NAMES
 from documents import Content, Nonsense, UrlPatterns, instant, is_published, mapped, matches
 
 POST = Identity("post", "", "ferry-times", "en")
@@ -264,6 +266,18 @@ def test_the_tag_that_forbids_announcing_is_known_by_its_name_or_slug(tag: Any) 
 
 
 # --- pages and collection items
+
+
+@pytest.mark.parametrize(
+    ("part", "names"), [("title", TITLE_NAMES), ("summary", SUMMARY_NAMES), ("image", IMAGE_NAMES)]
+)
+def test_the_usual_names_are_those_that_users_read_of(part: str, names: tuple[str, ...]) -> None:
+    page_for_users = (Path(__file__).parents[2] / "docs/documents.md").read_text()
+    _, usual_names = page_for_users.split("### Usual names")
+
+    row = next(line for line in usual_names.splitlines() if line.startswith(f"| {part} |"))
+
+    assert row == f"| {part} | " + ", ".join(f"`{name}`" for name in names) + " |"
 
 
 SECTIONS = [
