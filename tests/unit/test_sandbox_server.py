@@ -220,7 +220,7 @@ def test_the_cdn_is_upset_over_http(sandbox: Sandbox) -> None:
     sandbox.site.publish_post("hello")
 
     assert read(sandbox, "/posts/hello/").status_code == 404
-    call(sandbox, "POST", "/_sandbox/butter/cdn", {"thaw": "/v2/posts/hello/"})
+    call(sandbox, "POST", "/_sandbox/butter/cdn", {"thaw": "*"})
     assert read(sandbox, "/posts/hello/").status_code == 200
     call(sandbox, "POST", "/_sandbox/butter/cdn", {"absent": "/v2/posts/hello/", "purges": False})
     assert read(sandbox, "/posts/hello/").status_code == 404
