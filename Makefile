@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 DEV := .local/venv/dev/bin
-SAM := .local/venv/sam/bin/sam
 LOCK := .local/venv/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-strip-extras
 
@@ -13,7 +12,6 @@ BUNDLED := $(patsubst %/requirements.in,%,$(wildcard layers/*/requirements.in fu
 space := $() $()
 export MYPYPATH := $(subst $(space),:,$(FUNCTIONS))
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
-export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help tools demo test lint format local stop events check-events build lock clean
 
@@ -30,7 +28,7 @@ lint: tools ## Check style, types and the template
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
 	$(DEV)/mypy .
-	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	$(DEV)/python -m sandbox.deployment validate
 
 format: tools ## Format the code and mend what can be mended unasked
 	@$(DEV)/ruff format
@@ -49,7 +47,7 @@ check-events: tools ## Fail if the example events are not what `make events` wri
 	@$(DEV)/python -m events.make --check
 
 build: tools ## Build the bundles for this machine, into .local/build
-	@$(DEV)/python -m sandbox.deployment
+	@$(DEV)/python -m sandbox.deployment build
 
 lock: tools ## Lock the newest versions that fit the requirements, with their hashes
 	$(LOCK) --upgrade requirements/dev.in $(BUNDLED:%=%/requirements.in) -o requirements/dev.txt

@@ -1,4 +1,7 @@
-"""`sam build` and `sam deploy` of the real template, as `samconfig.toml` says in its section ``local``."""
+"""`sam build`, `sam deploy` and `sam validate` of the real template, as `samconfig.toml` says in its section ``local``.
+
+From a terminal: ``python -m sandbox.deployment build`` and ``validate``.
+"""
 
 import fcntl
 import hashlib
@@ -55,6 +58,11 @@ def deploy(emulator: Emulator, parameters: Mapping[str, str], log: Path) -> None
     _sam(arguments, log, {**emulator.variables, "SAM_CLI_POLL_DELAY": "0.2"})
 
 
+def validate(log: Path) -> None:
+    """Raises SandboxError with what is wrong with the template, linted."""
+    _sam(("validate", "--lint", "--template-file", str(ROOT / "template.yaml")), log, {"AWS_DEFAULT_REGION": REGION})
+
+
 def stack_name() -> str:
     """The name that `samconfig.toml` gives the local stack."""
     return str(_section()["global"]["parameters"]["stack_name"])
@@ -83,7 +91,8 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
 
 def _sam(arguments: tuple[str, ...], log: Path, variables: Mapping[str, str]) -> None:
     configuration = ("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local")
-    with program((installed("sam", "sam"), *arguments, *configuration), log, {**bare_environment(), **_quiet(), **variables}) as sam:
+    command = (installed("sam", "sam"), *arguments, *configuration)
+    with program(command, log, {**bare_environment(), **_quiet(), **variables}) as sam:
         sam.finish(SAM_SECONDS)
 
 
@@ -120,13 +129,15 @@ def _alone() -> Iterator[None]:
 
 
 def main() -> str | int:
-    """Builds the template; the exit status is 0 if it did."""
+    """Does what the argument says; the exit status is 0 if it did."""
+    commands = {"build": build, "validate": validate}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        return f"usage: python -m sandbox.deployment {'|'.join(commands)}"
     try:
-        with orderly_end(), step("Building the functions (sam build)"):
-            build(LOCAL / "sam-build.log")
+        with orderly_end(), step(f"sam {sys.argv[1]}"):
+            commands[sys.argv[1]](LOCAL / f"sam-{sys.argv[1]}.log")
     except SandboxError as error:
         return f"\n{error}"
-    print(f"The bundles are in {BUILT.relative_to(ROOT)}.")
     return 0
 
 

@@ -35,7 +35,7 @@ class Program:
         self._guardian = subprocess.Popen(guardian, stdin=subprocess.PIPE, start_new_session=True)
 
     def finish(self, seconds: float) -> None:
-        """Waits for the end; raises SandboxError with the log's last lines unless it is a good one and comes in time."""
+        """Waits for the end; raises SandboxError with the log's last lines unless it is good and in time."""
         try:
             good = self._process.wait(seconds) == 0
         except subprocess.TimeoutExpired:
