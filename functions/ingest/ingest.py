@@ -140,8 +140,10 @@ def _accept(event: Mapping[str, Any], log: Log) -> dict[str, object]:
     if isinstance(change, Ignored):
         log("INFO", "Nothing to do for this event", event=change.event[:EVENT_CHARACTERS])
         return {"accepted": True, "event": change.event, "id": change.name}
+    began = time.perf_counter()
     _publish(change, log)
-    log("INFO", "Accepted", event=change.event, ref=change.identity.ref)
+    waited = round((time.perf_counter() - began) * 1000, 1)
+    log("INFO", "Accepted", event=change.event, ref=change.identity.ref, publish_ms=waited)
     return {"accepted": True, "event": change.event, "id": change.identity.name}
 
 
