@@ -193,6 +193,16 @@ def test_two_messages_of_one_version_are_one_dead_letter(shop: Target) -> None:
     assert len(shop.letters) == 1
 
 
+def test_a_version_is_not_given_up_for_an_old_message_while_it_has_a_new_one(shop: Target) -> None:
+    old = shop.send(document())
+    shop.cloud.clock.now += 10 * DAY
+    new = shop.send(document())
+    shop.vendor.always = Unavailable("503")
+
+    assert shop.round() == {old, new}
+    assert shop.letters == []
+
+
 def test_one_message_twice_in_a_batch_has_one_end(shop: Target) -> None:
     shop.send(document())
     [stored] = shop.cloud.sqs.receive()
@@ -947,12 +957,37 @@ def test_waits_and_early_wakes_raise_no_suspicion(shop: Target) -> None:
         shop.cloud.clock.now += 60
         for stored in shop.waiting:
             stored.visible_at = shop.cloud.clock.now
+    assert (shop.row()["ends"], shop.row()["marks"]) == (9, 0)
+    shop.cloud.clock.now += 900
     shop.send(document("other"))
 
     shop.round()
 
-    assert (shop.row()["ends"], shop.row()["marks"]) == (10, 0)
-    assert [len(call) for call in shop.vendor.calls] == [1, 1]
+    assert [len(call) for call in shop.vendor.calls] == [1, 2]
+
+
+def test_a_suspect_that_is_busy_is_unmarked_too(shop: Target) -> None:
+    shop.send(document())
+    receive(shop, 4)
+    shop.vendor.always = Busy("a lease runs", 7)
+
+    shop.round()
+
+    assert (shop.row()["status"], shop.row()["marks"], shop.row()["ends"]) == ("busy", 0, 1)
+
+
+def test_of_several_suspects_the_one_that_was_never_begun_comes_first(shop: Target) -> None:
+    shop.send(document("killer"))
+    kill(shop)
+    receive(shop, 4)
+    shop.round()
+    shop.send(document("mate"))
+    shop.cloud.clock.now += shop.cloud.sqs.visibility
+    receive(shop, 4)
+
+    shop.round()
+
+    assert [[one.identity.name for one in call] for call in shop.vendor.calls] == [["killer"], ["mate"], ["killer"]]
 
 
 def test_found_marked_three_times_it_is_dead_lettered_as_a_killer(shop: Target) -> None:
