@@ -24,6 +24,8 @@ from webhook import change_of  # noqa: E402  the path comes first
 
 ACCOUNT = "000000000000"
 STAGE = "local"
+DOCKER_STAGE = "docker"
+"""Whose settings name addresses that a container can reach; see `events.docker`."""
 DEFAULT_LOCALE = "en"
 SENT_AT = 1_770_022_800_000
 """2026-02-02 09:00 UTC (ms)."""
@@ -151,7 +153,7 @@ def _variables() -> dict[str, Any]:
     """What differs from function to function; the shell has the rest, see README.md."""
     topic = {"TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCOUNT}:buttersync-{STAGE}"}
     return {
-        "Parameters": {"STAGE": STAGE},
+        "Parameters": {"STAGE": DOCKER_STAGE},
         "IngestFunction": {**topic, "RESOLVE_QUEUE_URL": _queue("resolve")},
         "ResolveFunction": {**topic, **_queues("resolve")},
         "postgresFunction": _queues("postgres"),

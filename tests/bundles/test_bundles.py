@@ -4,12 +4,16 @@ It gets the files of `events/`, with the variables that it has on the local stac
 """
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from events import docker
 from sandbox import deployment
 from sandbox.stack import Stack
 from tests.bundles.lambda_runtime import BrokenDown, run, runtime
@@ -35,10 +39,16 @@ def layer() -> Path:
     return BUNDLES / "SharedLayer" / "python"
 
 
-def variables(stack: Stack, function: str) -> dict[str, str]:
+def deployed_variables(stack: Stack, function: str) -> dict[str, str]:
     name = f"buttersync-{deployment.stage()}-{function}"
-    deployed = stack.client("lambda").get_function_configuration(FunctionName=name)
-    return {**deployed["Environment"]["Variables"], **stack.emulator.variables}
+    deployed: dict[str, str] = stack.client("lambda").get_function_configuration(FunctionName=name)["Environment"][
+        "Variables"
+    ]
+    return deployed
+
+
+def variables(stack: Stack, function: str) -> dict[str, str]:
+    return {**deployed_variables(stack, function), **stack.emulator.variables}
 
 
 def event(*path: str) -> Any:
@@ -81,5 +91,37 @@ def test_a_function_checks_its_settings(stack: Stack, brought_along: Path, funct
 def test_what_is_missing_from_the_path_is_noticed(stack: Stack, brought_along: Path, function: str) -> None:
     path_without_layer = (bundle(function), brought_along)
 
-    with pytest.raises(BrokenDown, match="Unable to import module .*: No module named"):
+    with pytest.raises(BrokenDown, match=r"Unable to import module .*: No module named"):
         run(f"{function}.handler", path_without_layer, variables(stack, function), [{"command": "check"}])
+
+
+def test_containers_get_the_settings_and_names_of_the_local_stack(stack: Stack) -> None:
+    command = (sys.executable, "-m", "events.docker")
+
+    printed = subprocess.run(
+        command, env={**os.environ, **stack.variables}, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+    exports = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+    dsn = stack.client("ssm").get_parameter(Name="/buttersync/docker/postgres/dsn", WithDecryption=True)["Parameter"]
+    assert exports == {
+        "AWS_ENDPOINT_URL": f"http://host.docker.internal:{stack.emulator.port}",
+        "CONTENT_TABLE": stack.outputs["ContentTable"],
+        "DELIVERY_TABLE": stack.outputs["DeliveryTable"],
+        "ARCHIVE_BUCKET": stack.outputs["ArchiveBucket"],
+    }
+    assert dsn["Value"] == stack.postgres.dsn.replace("127.0.0.1", "host.docker.internal")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_container_has_every_variable_that_the_deployed_function_has(stack: Stack, function: str) -> None:
+    """`sam local invoke` takes the template's literals, then the shell's values, then those of env.json."""
+    example = event("env.json")
+    (logical_id,) = (path.parent.name for path in BUNDLES.glob(f"*/{function}.py"))
+    given = {**dict.fromkeys(docker.NAMES), **example["Parameters"], **example[logical_id]}
+
+    for name, value in deployed_variables(stack, function).items():
+        if "buttersync-" in value:
+            assert name in given, f"{name} is made by the stack; the container would get a logical id instead"
+        if name in example[logical_id]:
+            assert value.endswith(example[logical_id][name].removeprefix("http://localhost"))
