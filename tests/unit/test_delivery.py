@@ -485,7 +485,7 @@ def test_a_fault_of_the_whole_call_is_laid_at_the_door_of_the_one_that_causes_it
     assert [len(call) for call in shop.vendor.calls] == [3, 1, 1, 1]
 
 
-@pytest.mark.parametrize("failure", [Unavailable("503"), Misconfigured("401")])
+@pytest.mark.parametrize("failure", [Unavailable("503"), Misconfigured("401"), Busy("a lease runs", 7)])
 def test_a_failure_of_the_vendor_holds_for_every_document_of_the_call(shop: Target, failure: Failure) -> None:
     ids = {shop.send(document(slug)) for slug in ("a", "b", "c")}
     shop.vendor.always = failure
@@ -915,6 +915,17 @@ def test_what_was_received_four_times_without_an_end_is_handled_alone_at_the_fif
     assert shop.round() == set()
     assert [[one.identity.name for one in call] for call in shop.vendor.calls] == [["healthy"], ["a"], ["b"]]
     assert shop.row("a")["marks"] == 0
+
+
+def test_a_suspect_stays_one_when_a_fresh_message_of_its_version_joins_it(shop: Target) -> None:
+    shop.send(document())
+    receive(shop, 4)
+    shop.send(document())
+    shop.send(document("healthy"))
+
+    shop.round()
+
+    assert [[one.identity.name for one in call] for call in shop.vendor.calls] == [["healthy"], ["hello"]]
 
 
 def test_a_suspect_is_marked_before_it_starts_and_unmarked_after_any_end(shop: Target) -> None:

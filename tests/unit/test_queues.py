@@ -146,6 +146,16 @@ def test_a_letter_that_died_twice_has_the_reason_of_its_second_death(cloud: Clou
     assert letter.attributes["time"] != "then"
 
 
+def test_a_letter_that_died_twice_keeps_what_subscriptions_filter_by(cloud: Cloud, queue: Queue) -> None:
+    end = {"attempts": "3", "reason": "first", "target": "shop", "time": "then"}
+    own = {"change": "updated", "kind": "post", "locale": "en", "stage": "document"}
+
+    queue.dead_letter("{}", {**end, **own}, "second", "shop", 1)
+
+    [letter] = cloud.sqs.queues[DEAD_LETTERS]
+    assert set(letter.attributes) == {*end, *own}
+
+
 def test_a_letter_has_no_more_attributes_than_sqs_takes(cloud: Cloud, queue: Queue) -> None:
     queue.dead_letter("{}", {f"a{number}": "x" for number in range(10)}, "why", "shop", 1)
 

@@ -354,7 +354,7 @@ class Batch:
 
     def _dead_letter(self, messages: Sequence[Message], reason: str, attempts: int) -> bool:
         """One letter for all that say the same; False, and the messages stay, if SQS did not take it."""
-        message = max(messages, key=lambda message: message.sent_at)
+        message = messages[0]
         try:
             self._loop.queue.dead_letter(message.body, message.attributes, reason, self._adapter.target, attempts)
         except (BotoCoreError, ClientError) as error:
