@@ -147,7 +147,7 @@ class Delivery:
         try:
             batch.run()
         except Exception as error:  # noqa: BLE001 - a fault of our own: what has no end yet goes back to the queue
-            logger.error(described(error))  # noqa: TRY400 - the error's text may quote a document
+            logger.error(described(error))
         finally:
             self._count(batch.counts)
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in batch.unended]}
