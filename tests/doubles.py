@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 
+from buttersync.archive import Gone
 from buttersync.butter import Listing
 from buttersync.model import Change, Document, Identity
 from decisions import Pointer, Row
-from storage import Conflict, Gone
+from storage import Conflict
 
 
 class TableDouble:

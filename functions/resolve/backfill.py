@@ -133,7 +133,7 @@ class Walker:
         return "sent"
 
     def _settle(self, walk: Walk, row: Row, change: Change, reading: Reading) -> str:
-        self._resolver.publish_pending(row)
+        row = self._resolver.publish_pending(row)
         unchanged = decisions.same(row, reading)
         if not unchanged and decisions.doubt(row, change, reading):
             raise Conflict

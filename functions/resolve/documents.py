@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 import content_fields
-from buttersync.model import SINGLE_PAGES, SUMMARY_CHARACTERS, TITLE_CHARACTERS, Identity
+from buttersync.model import LABEL_CHARACTERS, SINGLE_PAGES, SUMMARY_CHARACTERS, TITLE_CHARACTERS, Identity
 from buttersync.text import cut
 from cleaning import Nonsense, clean, without_addresses
 from content_fields import Fields
@@ -98,7 +98,7 @@ def _post(identity: Identity, data: Fields, patterns: UrlPatterns) -> Content:
         summary=cut(summary or text, SUMMARY_CHARACTERS),
         url=patterns.url(identity),
         image=content_fields.media(data.get("featured_image")),
-        author=content_fields.person(data.get("author")),
+        author=cut(content_fields.person(data.get("author")), LABEL_CHARACTERS),
         categories=content_fields.labels(data.get("categories")),
         tags=content_fields.labels(data.get("tags")),
         published_at=instant(data.get("published")),
@@ -135,7 +135,7 @@ def _from_fields(fields: Fields, *, name: str, url: str, published_at: str | Non
         summary=cut(content_fields.summary_of(fields, title, texts), SUMMARY_CHARACTERS),
         url=url,
         image=content_fields.image_of(fields),
-        author=content_fields.author_of(fields),
+        author=cut(content_fields.author_of(fields), LABEL_CHARACTERS),
         categories=content_fields.categories_of(fields),
         tags=content_fields.tags_of(fields),
         published_at=published_at,

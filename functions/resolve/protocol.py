@@ -14,11 +14,12 @@ import msgspec
 
 import decisions
 import documents
-from buttersync.model import SINGLE_PAGES, Change, Document, Identity
+from buttersync.archive import Gone
+from buttersync.model import SINGLE_PAGES, Change, Document, Effect, Identity
 from buttersync.outcomes import Unavailable
 from decisions import Pointer, Reading, Row, Site
 from documents import UrlPatterns
-from storage import Conflict, Gone
+from storage import Conflict
 
 STARTS = 10
 """So often a worker starts again when others keep writing the same row; then the queue's schedule takes over."""
@@ -118,8 +119,7 @@ class Resolver:
 
     def _once(self, change: Change) -> str:
         pointer = self._pointer(change)
-        row = self.table.row(change.identity.ref)
-        self.publish_pending(row)
+        row = self.publish_pending(self.table.row(change.identity.ref))
         if change.claims == "draft" and not row.published:
             return "draft of nothing published"
         reading = self._read(change)
@@ -132,10 +132,18 @@ class Resolver:
             self._point(change, pointer, new.announce_key)
         return new.pending or "nothing new"
 
-    def publish_pending(self, row: Row) -> None:
-        """Publish what a worker recorded and did not live to publish; a recorded version is always safe to publish."""
-        if row.pending:
-            self._publish(row, self._archived(row))
+    def publish_pending(self, row: Row) -> Row:
+        """Publish what a worker recorded and did not live to publish; a recorded version is always safe to publish.
+
+        The row to go on with: if the archive has lost the document, one that every reading differs from.
+        """
+        if not row.pending:
+            return row
+        try:
+            self._publish(row, self._pending_document(row, row.pending))
+        except Gone:
+            return msgspec.structs.replace(row, hash="")
+        return row
 
     def record(self, row: Row, change: Change, reading: Reading, pointer: Pointer | None = None) -> Row:
         """Archive, record, publish, clear; the recorded row's `pending` says what was published. Raises Conflict."""
@@ -198,12 +206,10 @@ class Resolver:
         self._topic.publish(document)
         self.table.clear_pending(row)
 
-    def _archived(self, row: Row) -> Document:
-        try:
-            document = self._archive.get(row.archive_key)
-        except Gone as error:
-            raise Unavailable(f"the archive has lost {row.archive_key}, which is still to be published") from error
-        return msgspec.structs.replace(document, change=row.pending)
+    def _pending_document(self, row: Row, effect: Effect) -> Document:
+        if effect == "removed":
+            return decisions.document_of(Identity.parse(row.ref), row, None, effect)
+        return msgspec.structs.replace(self._archive.get(row.archive_key), change=effect)
 
     def _pointer(self, change: Change) -> Pointer | None:
         key = decisions.pointer_key(change)

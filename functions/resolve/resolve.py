@@ -3,7 +3,6 @@
 import os
 import secrets
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -17,7 +16,7 @@ from backfill import Lists, Walk, Walker
 from buttersync import queues
 from buttersync.butter import ENDPOINT, Butter
 from buttersync.model import Change
-from buttersync.outcomes import Failure, Misconfigured, Unavailable
+from buttersync.outcomes import Failure, Misconfigured, Unavailable, described
 from buttersync.queues import Message, Queue
 from buttersync.settings import Settings
 from documents import UrlPatterns
@@ -80,9 +79,7 @@ def _try(message: Message, work: Change | Walk) -> bool:
     except (BotoCoreError, ClientError) as error:
         return _again(message, work, Unavailable(f"AWS: {error}"))
     except Exception as error:  # noqa: BLE001 - a bug met by one message must not hold up the others, nor lose it
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        logger.error("unexpected", extra={"type": type(error).__name__, "where": f"{where.name}:{where.lineno}"})
-        return _again(message, work, Unavailable(f"unexpected {type(error).__name__}"))
+        return _again(message, work, Unavailable(described(error)))
     return True
 
 
@@ -142,9 +139,12 @@ def _backfill(event: Mapping[str, Any]) -> dict[str, Any]:
     checked = _check(event)
     if not checked["ok"]:
         return checked
+    republish = str(event.get("republish") or "")
+    if republish not in (known := ["", "all", *_words("TARGETS")]):
+        return {"ok": False, "message": f"no target {republish!r} to republish to; there are: {', '.join(known[1:])}"}
     _table().begin(_now())
     run = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
-    walks = list(lists.walks(run, str(event.get("republish") or "")))
+    walks = list(lists.walks(run, republish))
     for walk in walks:
         _send(walk, 0)
     return {"ok": True, "run": run, "lists": len(walks), "progress": {"command": "backfill", "run": run}}

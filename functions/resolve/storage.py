@@ -11,6 +11,7 @@ import msgspec
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from buttersync import archive
 from buttersync.clients import client
 from buttersync.model import Document
 from decisions import Pointer, Row
@@ -26,10 +27,6 @@ Item = TypeVar("Item", bound=msgspec.Struct)
 
 class Conflict(Exception):
     """Somebody else wrote first; start again."""
-
-
-class Gone(Exception):
-    """The archive has no such object."""
 
 
 class ContentTable:
@@ -165,14 +162,8 @@ class Archive:
                 raise
 
     def get(self, key: str) -> Document:
-        """The whole document; raises Gone. (S3 says 403 for a missing key to a role that may not list the bucket.)"""
-        try:
-            answer = client("s3").get_object(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
-                raise Gone(key) from error
-            raise
-        return Document.from_json(answer["Body"].read())
+        """The whole document; raises Gone."""
+        return archive.read(self._bucket, key)
 
 
 class Topic:

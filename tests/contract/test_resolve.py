@@ -54,7 +54,7 @@ class Stage:
             "QUEUE_URL": self.queue, "DEAD_LETTER_QUEUE_URL": self.dead, "CONTENT_TABLE": name, "ARCHIVE_BUCKET": name,
             "TOPIC_ARN": topic, "DEFAULT_LOCALE": "en", "LOCALES": "", "PAGE_TYPES": "landing",
             "COLLECTIONS": "products", "LOOK_SECONDS": "1,2", "POST_URL": "https://example.com/{slug}", "PAGE_URL": "",
-            "ITEM_URL": "",
+            "TARGETS": "postgres", "ITEM_URL": "",
             "ANNOUNCE_WINDOW_HOURS": "72",
         }  # fmt: skip
         for variable, value in variables.items():
@@ -350,6 +350,21 @@ def test_a_backfill_brings_the_whole_site_and_says_how_far_it_is(stage: Stage) -
     documents = stage.documents()
     assert {document.change for document in documents} == {"updated"}
     assert sorted(document.title for document in documents) == ["About", "Lamp", "Post 0", "Post 1", "Post 2", "Spring"]
+
+
+def test_a_backfill_republishes_to_a_target_that_there_is(stage: Stage) -> None:
+    stage.sandbox.site.publish_post("hello", title="Hello")
+    resolve.handler({"command": "backfill"}, None)
+    stage.handle()
+    stage.documents()
+
+    wrong = resolve.handler({"command": "backfill", "republish": "psotgres"}, None)
+    right = resolve.handler({"command": "backfill", "republish": "postgres"}, None)
+    stage.handle()
+
+    assert wrong == {"ok": False, "message": "no target 'psotgres' to republish to; there are: all, postgres"}
+    assert right["ok"]
+    assert [document.title for document in stage.documents()] == ["Hello"]
 
 
 def test_a_backfill_does_not_begin_with_a_wrong_token(stage: Stage) -> None:

@@ -6,10 +6,11 @@ import uuid
 import pytest
 from botocore.exceptions import ClientError
 
+from buttersync.archive import Gone
 from buttersync.clients import client
 from buttersync.model import Document, Identity
 from decisions import Pointer, Row
-from storage import Archive, Conflict, ContentTable, Gone, Topic
+from storage import Archive, Conflict, ContentTable, Topic
 
 pytestmark = pytest.mark.usefixtures("aws")
 

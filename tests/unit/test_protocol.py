@@ -185,11 +185,33 @@ def test_a_pending_version_is_published_whatever_comes_of_the_reading(world: Wor
     assert [document.change for document in world.topic.documents] == ["created"]
 
 
-def test_a_pending_version_that_the_archive_has_lost_says_so(world: World) -> None:
-    world.table.items[POST.ref] = Row(ref=POST.ref, version=5, pending="updated", archive_key="gone", readings=1)
+def test_a_pending_version_that_the_archive_has_lost_is_made_anew_from_the_reading(world: World) -> None:
+    world.butter.items[POST.ref] = post()
+    world.topic.failure = TimeoutError()
+    with pytest.raises(TimeoutError):
+        world.resolve(change := world.change())
+    world.topic.failure = None
+    world.archive.objects.clear()
 
-    with pytest.raises(Unavailable, match="the archive has lost gone"):
-        world.resolve(world.change())
+    world.resolve(msgspec.structs.replace(change, look=len(LOOKS)))
+
+    [document] = world.topic.documents
+    assert (document.change, document.title, document.version) == ("created", "Hello", world.row().version)
+
+
+def test_a_pending_removal_needs_no_archive(world: World) -> None:
+    world.butter.items[POST.ref] = post()
+    world.resolve(world.change())
+    del world.butter.items[POST.ref]
+    world.topic.failure = TimeoutError()
+    with pytest.raises(TimeoutError):
+        world.resolve(change := world.change("removed"))
+    world.topic.failure = None
+    world.archive.objects.clear()
+
+    world.resolve(change)
+
+    assert [document.change for document in world.topic.documents] == ["created", "removed"]
 
 
 def test_a_slow_old_reading_is_not_written_after_a_newer_one(world: World) -> None:

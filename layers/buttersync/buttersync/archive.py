@@ -1,4 +1,4 @@
-"""The archive bucket, as the targets read it: the whole of a version that a message only points to."""
+"""The archive bucket, read: the whole of a version that a message only points to."""
 
 import os
 
@@ -15,19 +15,31 @@ GONE = ("NoSuchKey", "AccessDenied")
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"""
 
 
+class Gone(Exception):
+    """The archive has no such object."""
+
+
+def read(bucket: str, key: str) -> Document:
+    """The archive object; raises Gone, msgspec.DecodeError and RecursionError if it is malformed, botocore's errors."""
+    try:
+        answer = client("s3").get_object(Bucket=bucket, Key=key)
+        return Document.from_json(answer["Body"].read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] in GONE:
+            raise Gone(key) from error
+        raise
+
+
 def whole(document: Document, target: str) -> Document:
     """The document with all that the archive has of it, said to be what the message says it is.
 
     Raises Refused if it is gone, Skipped if it is gone and the item has a newer version, Unavailable if S3 fails.
     """
     try:
-        answer = client("s3").get_object(Bucket=os.environ["ARCHIVE_BUCKET"], Key=document.archive_key)
-        kept = Document.from_json(answer["Body"].read())
-    except ClientError as error:
-        if error.response["Error"]["Code"] in GONE:
-            raise _gone(document, target) from error
-        raise Unavailable(f"the archive did not answer: {error}") from error
-    except BotoCoreError as error:
+        kept = read(os.environ["ARCHIVE_BUCKET"], document.archive_key)
+    except Gone as error:
+        raise _gone(document, target) from error
+    except (BotoCoreError, ClientError) as error:
         raise Unavailable(f"the archive did not answer: {error}") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise Refused(f"the archive object {document.archive_key} is malformed: {error}") from error

@@ -6,13 +6,11 @@ dead-letter queue. What is to be done with a document, and what its row says aft
 
 import os
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -22,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from buttersync.archive import whole
 from buttersync.clients import client
 from buttersync.model import Document
-from buttersync.outcomes import DONE, Failure, Misconfigured, Outcome, Refused, Unavailable
+from buttersync.outcomes import DONE, Failure, Misconfigured, Outcome, Refused, Unavailable, described
 from buttersync.queues import Message, Queue, delay, exhausted
 from buttersync.rows import ABSENT, DeliveryTable, Row
 from buttersync.settings import Settings
@@ -379,13 +377,6 @@ class Batch:
         reason = {} if outcome is None else {"reason": outcome.reason}
         log = logger.info if status in QUIET else logger.warning
         log(status, extra={"outcome": status, **about, **reason})
-
-
-def described(error: Exception) -> str:
-    """What an unexpected error is and where it arose, without its text, which may quote a document or a secret."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-    return f"unexpected {type(error).__name__} at {where}"
 
 
 def handler(

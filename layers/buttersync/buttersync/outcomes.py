@@ -5,6 +5,9 @@ the vendor's own, shortened, and never holds a secret or a row's content: it is 
 travels with a dead letter.
 """
 
+import traceback
+from pathlib import Path
+
 REASON_CHARACTERS = 300
 
 
@@ -47,3 +50,10 @@ Outcome = Failure | None
 """None is *done*: applied, or already so."""
 
 DONE: Outcome = None
+
+
+def described(error: Exception) -> str:
+    """What an unexpected error is and where it arose, without its text, which may quote a document or a secret."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"unexpected {type(error).__name__} at {where}"
