@@ -434,17 +434,23 @@ def test_a_warm_request_costs_less_than_20_ms_of_the_functions_own_time(door: Do
 
 
 @pytest.mark.usefixtures("door")
-def test_ingest_starts_within_a_quarter_more_than_the_client_of_sns_alone() -> None:
+def test_ingest_starts_within_a_quarter_more_than_the_client_of_sns_alone(tmp_path: Path) -> None:
     path = os.pathsep.join(str(ROOT / folder) for folder in ("layers/buttersync", "functions/ingest"))
+    # Both find their modules compiled, whatever state this machine is in.
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def start_seconds(statement: str) -> float:
         code = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
-        environment = {**os.environ, "PYTHONPATH": path}
         child = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
         )
         return float(child.stdout)
 
-    pairs = [(start_seconds("import ingest"), start_seconds("import boto3; boto3.client('sns')")) for _ in range(9)]
+    def pair() -> float:
+        return start_seconds("import ingest") / start_seconds("import boto3; boto3.client('sns')")
 
-    assert statistics.median(ours / alone for ours, alone in pairs) < 1.25
+    pair()
+    ratios = [pair() for _ in range(9)]
+
+    assert statistics.median(ratios) < 1.25

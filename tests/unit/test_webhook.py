@@ -30,12 +30,16 @@ NOW = 1_767_225_600_000
 def test_the_payload_names_the_item(sent: object, identity: Identity, numeric_id: int | None) -> None:
     change = change_of(sent, NOW, "en")
 
+    assert isinstance(change, Change)
     assert (change.identity, change.numeric_id) == (identity, numeric_id)
 
 
 @pytest.mark.parametrize("number", [0, -4, True, 4.0, "", "x", "\uff11\uff12", "9" * 20, 2**63, None, [], {}])
 def test_a_numeric_id_that_makes_no_sense_is_as_good_as_none(number: object) -> None:
-    assert change_of(payload("post.published", id="a", _id=number), NOW, "en").numeric_id is None
+    change = change_of(payload("post.published", id="a", _id=number), NOW, "en")
+
+    assert isinstance(change, Change)
+    assert change.numeric_id is None
 
 
 @pytest.mark.parametrize(
