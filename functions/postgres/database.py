@@ -142,10 +142,12 @@ class Client:
             # Not `from error`: its text may quote the row.
             raise failure from None
         finally:
-            if outlives:
-                self._roll_back()
-            else:
+            if not outlives:
                 self.close()
+            elif self._connection:
+                # If this fails, the next transaction finds the connection closed.
+                with suppress(psycopg2.Error):
+                    self._connection.rollback()
 
     def close(self) -> None:
         """Forget the connection."""
@@ -163,13 +165,6 @@ class Client:
             self.close()
         self._connection, self._settings = _connect(settings), settings
         return _begin(self._connection, deadline)
-
-    def _roll_back(self) -> None:
-        try:
-            if self._connection:
-                self._connection.rollback()
-        except psycopg2.Error:
-            self.close()
 
 
 def _connect(settings: Settings) -> Connection:
@@ -238,7 +233,7 @@ def failure_of(error: psycopg2.Error) -> Failure:
 
 
 def _names(error: psycopg2.Error) -> str:
-    """``23502 not_null_violation (posts, title)``: the names that the server gives, and none of its sentences."""
+    """``23502 NotNullViolation (posts, title)``: the names that the server gives, and none of its sentences."""
     about = error.diag
     names = [about.table_name, about.column_name, about.constraint_name, about.datatype_name]
     return f"{error.pgcode} {type(error).__name__} ({', '.join(filter(None, names))})".removesuffix(" ()")

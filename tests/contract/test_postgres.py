@@ -1,6 +1,7 @@
 """postgres against a real PostgreSQL: what its tables hold, whatever order and trouble the documents meet."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -71,10 +72,10 @@ def document(
 class Database:
     """One database of the server, and what a person sees in it with `psql`."""
 
-    def __init__(self, server: Postgres, name: str) -> None:
+    def __init__(self, server: Postgres, name: str, dsn: str = "") -> None:
         self.server = server
         self.name = name
-        self.settings = {"dsn": self.dsn_as("postgres", server.password)}
+        self.settings = {"dsn": dsn or self.dsn_as("postgres", server.password)}
 
     def dsn_as(self, user: str, password: str, host: str = "127.0.0.1") -> str:
         port = self.server.port
@@ -112,12 +113,19 @@ def make(server: Postgres) -> Database:
     return made
 
 
+def drop(made: Database) -> None:
+    statement = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(made.name))
+    Database(made.server, "postgres").run(statement)
+
+
 @pytest.fixture
 def empty(server: Postgres) -> Iterator[Database]:
     """A database that nobody has set up."""
-    yield make(server)
+    made = make(server)
+    yield made
     postgres.client.close()
     server.start()
+    drop(made)
 
 
 @pytest.fixture
@@ -240,11 +248,12 @@ def test_large_content_fits(store: Database) -> None:
 
 def test_a_newer_version_replaces_the_row_and_an_older_one_does_not(store: Database) -> None:
     store.deliver(document(version=5, title="five", tags=("a",)))
+    [(before,)] = store.run("SELECT synced_at FROM posts")
 
     assert store.deliver(document(version=6, title="six", tags=())) == [DONE]
     assert store.deliver(document(version=5, title="five", tags=("a",))) == [DONE]
 
-    assert store.run("SELECT version, title, tags FROM posts") == [(6, "six", [])]
+    assert store.run("SELECT version, title, tags, synced_at > %s FROM posts", before) == [(6, "six", [], True)]
 
 
 def test_a_stale_upsert_after_a_delete_changes_nothing(store: Database) -> None:
@@ -335,7 +344,7 @@ def test_whatever_the_order_the_newest_version_of_each_remains(
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 50
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -402,18 +411,20 @@ def test_a_republishing_that_waits_for_a_delete_stays(store: Database) -> None:
 
 
 def test_workers_with_the_same_refs_in_other_orders_never_deadlock(store: Database) -> None:
-    def worker(number: int) -> None:
-        mine = database.Client()
-        for turn in range(15):
-            order = [document(f"post-{i}", turn * 10 + number) for i in range(20)][:: (1, -1)[number % 2]]
-            with transaction(store, mine) as work:
-                postgres.write(work, order)
-        mine.close()
+    # Both wait for `middle`. If each held its first row meanwhile, they would then wait for each other's.
+    holder = database.Client()
 
-    for future in [POOL.submit(worker, number) for number in range(4)]:
-        future.result(60)
+    with transaction(store, holder) as work:
+        postgres.write(work, [document("middle", 1)])
+        one = in_thread(lambda: written(store, document("a", 2), document("middle", 2), document("z", 2)))
+        other = in_thread(lambda: written(store, document("z", 3), document("middle", 3), document("a", 3)))
+        assert not one.done()
+        assert not other.done()
+    one.result(10)
+    other.result(10)
 
-    assert set(store.versions().values()) == {143}
+    holder.close()
+    assert set(store.versions().values()) == {3}
 
 
 def test_a_row_that_someone_keeps_locked_is_tried_again_later(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -580,13 +591,44 @@ def test_a_server_that_never_answers_is_unavailable_in_time(monkeypatch: pytest.
     assert time.monotonic() - began < 2
 
 
+def doze(store: Database, seconds: float) -> None:
+    """From now on, each post takes that long."""
+    nap = f"BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END"
+    store.run(f"CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS '{nap}'")
+    store.run("CREATE TRIGGER slow BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION doze()")
+
+
 def test_a_statement_that_takes_too_long_is_unavailable(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "CALL_SECONDS", 0.5)
-    store.run("CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NEW; END'")
-    store.run("CREATE TRIGGER slow BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION doze()")
+    doze(store, 3)
 
     with pytest.raises(Unavailable, match="no answer in time"):
         store.deliver(DOCUMENT)
+
+
+def test_the_work_may_take_longer_than_the_answer_to_begin(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.5)
+    doze(store, 0.8)
+
+    assert store.deliver(DOCUMENT) == [DONE]
+
+
+def test_limits_hold_in_the_transaction_and_leave_the_session_alone(store: Database) -> None:
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    client = database.Client()
+
+    with transaction(store, client) as work:
+        work.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
+        within = work.fetchone()
+    kept = client._connection
+    assert kept is not None
+    with kept.cursor() as session:
+        session.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
+        after = session.fetchone()
+    client.close()
+
+    assert within == ("20s", "5s", "20s")
+    assert after == ("0", "0", "0")
 
 
 def test_other_settings_make_another_connection(store: Database, shared: Database) -> None:
@@ -599,16 +641,18 @@ def test_other_settings_make_another_connection(store: Database, shared: Databas
 
 
 def test_a_read_only_server_is_unavailable_until_it_is_the_primary_again(store: Database) -> None:
-    store.run(f"ALTER DATABASE {store.name} SET default_transaction_read_only = on")
-    postgres.client.close()
+    read_only(store)
 
     with pytest.raises(Unavailable, match="25006"):
         store.deliver(DOCUMENT)
-    with pytest.raises(Misconfigured, match="read-only"):
-        postgres.check(store.settings)
     store.run(f"BEGIN READ WRITE; ALTER DATABASE {store.name} RESET default_transaction_read_only; COMMIT")
 
     assert store.deliver(DOCUMENT) == [DONE]
+
+
+def read_only(store: Database) -> None:
+    store.run(f"ALTER DATABASE {store.name} SET default_transaction_read_only = on")
+    postgres.client.close()
 
 
 @pytest.mark.parametrize(
@@ -724,7 +768,9 @@ def test_setup_says_what_it_applied_and_then_that_nothing_is_left(empty: Databas
 
 def test_setups_at_once_apply_each_migration_once(empty: Database) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %s"
-    program = f"import postgres; print(postgres.setup({empty.settings}))"
+    # On a slow machine the last comes when the first has waited for longer than usual.
+    patience = "database.LIMITS = 'SET LOCAL lock_timeout = 60000'"
+    program = f"import database, postgres; {patience}; print(postgres.setup({empty.settings}))"
     command = [sys.executable, "-c", program]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -736,6 +782,20 @@ def test_setups_at_once_apply_each_migration_once(empty: Database) -> None:
     said = sorted(setup.communicate(timeout=20)[0].strip() for setup in setups)
 
     assert said == ["applied 0001_content", *["nothing to do: 0001_content is there"] * 2]
+
+
+def test_a_setup_that_waited_for_another_applies_nothing(empty: Database) -> None:
+    other = database.Client()
+
+    with transaction(empty, other) as work:
+        work.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.SETUP_LOCK,))
+        work.execute("CREATE TABLE buttersync_migrations (name text PRIMARY KEY)")
+        work.execute("INSERT INTO buttersync_migrations VALUES ('0001_content')")
+        waiting = in_thread(lambda: postgres.setup(empty.settings))
+        assert not waiting.done()
+
+    other.close()
+    assert waiting.result(5) == "nothing to do: 0001_content is there"
 
 
 def test_setup_leaves_a_table_of_another_application_alone(empty: Database) -> None:
@@ -758,6 +818,13 @@ def test_check_says_who_may_write_where(store: Database) -> None:
     assert f"postgres may write to {store.name}, which has 0001_content" in postgres.check(store.settings)
 
 
+def test_check_says_that_a_server_is_read_only(store: Database) -> None:
+    read_only(store)
+
+    with pytest.raises(Misconfigured, match="read-only"):
+        postgres.check(store.settings)
+
+
 def test_check_names_every_right_that_is_missing(store: Database) -> None:
     store.run("CREATE ROLE reader LOGIN PASSWORD 'reads'")
     store.run("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; GRANT INSERT, UPDATE ON posts TO reader")
@@ -768,3 +835,70 @@ def test_check_names_every_right_that_is_missing(store: Database) -> None:
     assert "DELETE on posts" in raised.value.reason
     assert "INSERT on posts" not in raised.value.reason
     assert "UPDATE on buttersync_versions" in raised.value.reason
+
+
+# What the documentation says
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs/postgres.md"
+ROLE, WRITER, READER, QUERIES = re.findall(r"```sql\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def administered(empty: Database) -> Iterator[Database]:
+    """A database whose administrator is no superuser, as with RDS."""
+    empty.run("CREATE ROLE administrator LOGIN CREATEROLE PASSWORD 'administers'")
+    empty.run(SQL("ALTER DATABASE {} OWNER TO administrator").format(Identifier(empty.name)))
+    yield Database(empty.server, empty.name, empty.dsn_as("administrator", "administers"))
+    postgres.client.close()
+    drop(empty)
+    Database(empty.server, "postgres").run("DROP ROLE IF EXISTS buttersync_writer, website, buttersync, administrator")
+
+
+def test_the_documented_roles_set_up_deliver_and_read(administered: Database) -> None:
+    administered.run(ROLE)
+    owner = {"dsn": administered.dsn_as("buttersync", "change-me")}
+
+    assert postgres.setup(owner) == "applied 0001_content"
+    administered.run(WRITER)
+    administered.run(READER)
+    writer = {"dsn": administered.dsn_as("buttersync_writer", "change-me-too")}
+
+    assert "buttersync_writer may write" in postgres.check(writer)
+    assert postgres.setup(writer) == "nothing to do: 0001_content is there"
+    assert postgres.deliver(writer, [DOCUMENT, document("about", kind="page", group="*")]) == [DONE, DONE]
+    assert postgres.deliver(writer, [document("about", 2, "removed", kind="page", group="*")]) == [DONE]
+    reader = Database(administered.server, administered.name, administered.dsn_as("website", "change-me-as-well"))
+    assert reader.run("SELECT kind, slug FROM content") == [("post", "hello")]
+    assert postgres.deliver(owner, [document(version=2)]) == [DONE]
+
+
+def test_the_documented_writer_has_no_right_to_spare(administered: Database) -> None:
+    administered.run(ROLE)
+    postgres.setup({"dsn": administered.dsn_as("buttersync", "change-me")})
+    administered.run(WRITER)
+
+    granted = administered.run(
+        "SELECT table_name::text, privilege_type::text FROM information_schema.table_privileges"
+        " WHERE grantee = 'buttersync_writer' AND table_name <> 'buttersync_migrations'"
+    )
+
+    assert sorted(granted) == sorted((table, right) for table, rights in postgres.RIGHTS.items() for right in rights)
+
+
+def test_the_documented_queries_run(store: Database) -> None:
+    store.deliver(DOCUMENT, document("sale", kind="page", group="landing-page", fields={"headline": "Sale"}))
+
+    for query in QUERIES.strip().removesuffix(";").split(";\n"):
+        store.run(query)
+
+
+def test_the_documented_columns_are_those_of_the_tables(store: Database) -> None:
+    rows = re.findall(r"^\| (`.*?) \|", DOCUMENTATION.read_text(), re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    found = store.run(
+        "SELECT DISTINCT column_name::text FROM information_schema.columns WHERE table_name = ANY (%s)",
+        list(postgres.TABLES.values()),
+    )
+
+    assert documented == {name for (name,) in found}

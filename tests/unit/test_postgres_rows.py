@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from buttersync.model import Document, Identity
@@ -97,7 +97,13 @@ def test_text_loses_nothing_but_what_postgresql_cannot_hold(text: str) -> None:
 PLAIN = st.text(st.characters(exclude_characters="\\", exclude_categories=["Cs"]) | st.just("\0"))
 
 
-@given(st.recursive(st.none() | st.integers() | PLAIN, lambda inner: st.dictionaries(PLAIN, st.lists(inner))))
+NESTED = st.recursive(
+    st.none() | st.integers() | PLAIN, lambda inner: st.dictionaries(PLAIN, st.lists(inner)), max_leaves=8
+)
+
+
+@given(NESTED)
+@settings(max_examples=50, deadline=None)
 def test_fields_survive_as_they_are_but_for_nul(value: object) -> None:
     stored = row(item(value=value))["fields"]
 
