@@ -66,7 +66,7 @@ class Story:
         self.stack = stack
         self.site = stack.sandbox.site
         self.steps = 0
-        self._before: Rows = {}
+        self._before = self.rows()
 
     def begin(self, title: str, *lines: str) -> None:
         """The headline of a step, and what it is about."""

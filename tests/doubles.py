@@ -65,8 +65,11 @@ class ArchiveDouble:
 
     def __init__(self) -> None:
         self.objects: dict[str, Document] = {}
+        self.failure: Exception | None = None
 
     def put(self, document: Document) -> None:
+        if self.failure:
+            raise self.failure
         self.objects.setdefault(document.archive_key, document)
 
     def get(self, key: str) -> Document:

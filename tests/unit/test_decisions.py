@@ -170,6 +170,15 @@ def test_a_row_is_recorded_with_a_new_version_and_the_change_pending() -> None:
     assert row.updated == "2025-11-23T14:00:00.000000Z"
 
 
+@pytest.mark.parametrize(("known", "told", "kept"), [(None, 7, 7), (7, None, 7), (7, 8, 8), (None, None, None)])
+def test_a_numeric_id_is_learned_and_not_forgotten(known: int | None, told: int | None, kept: int | None) -> None:
+    row = decisions.recorded(
+        published_row(content(), numeric_id=known), change(numeric_id=told), None, Reading(NOW, content()), None
+    )
+
+    assert row.numeric_id == kept
+
+
 def test_the_version_is_the_time_of_the_reading_so_that_it_outlives_a_lost_table() -> None:
     row = decisions.recorded(NEW, change(), None, Reading(NOW, content()), "created")
 

@@ -94,12 +94,12 @@ def test_a_doubtful_reading_is_looked_at_again_with_a_fresh_copy(world: World) -
     world.butter.items[POST.ref] = post()
     world.butter.cached[POST.ref] = None
 
-    result = world.resolve(change := world.change(numeric_id=7))
+    result = world.resolve(change := world.change(numeric_id=7, attempts=3))
 
     [(look, seconds)] = world.sent.messages
     assert result.startswith("doubtful")
     assert seconds == 5
-    assert (look.look, look.received_at, look.numeric_id) == (1, change.received_at, 7)
+    assert (look.look, look.received_at, look.numeric_id, look.attempts) == (1, change.received_at, 7, 0)
     assert look.not_before == pytest.approx(world.time + 5000, abs=10)
     assert world.row() == Row(ref=POST.ref)
 
@@ -141,6 +141,16 @@ def test_a_draft_over_what_is_published_is_read_and_followed(world: World) -> No
     world.butter.items[POST.ref] = post(status="draft")
 
     assert world.resolve(world.change("draft")) == "removed"
+
+
+def test_nothing_is_recorded_that_the_archive_does_not_hold(world: World) -> None:
+    world.butter.items[POST.ref] = post()
+    world.archive.failure = TimeoutError()
+
+    with pytest.raises(TimeoutError):
+        world.resolve(world.change())
+
+    assert world.row() == Row(ref=POST.ref)
 
 
 def test_a_worker_that_died_before_publishing_loses_no_document(world: World) -> None:
@@ -273,6 +283,30 @@ def test_a_rename_removes_the_old_ref_and_keeps_the_announce_key(world: World) -
         ("hallo", "removed"),
     ]
     assert {document.announce_key for document in world.topic.documents} == {"post:7"}
+
+
+def test_an_item_that_keeps_its_slug_sends_nothing_after_itself(world: World) -> None:
+    world.butter.items[POST.ref] = post()
+    world.resolve(world.change(numeric_id=7))
+    world.butter.items[POST.ref] = post(title="Edited", day=24)
+
+    world.resolve(world.change(numeric_id=7))
+
+    assert world.sent.messages == []
+    assert world.table.pointers["pointer:post:7:en"].writes == 2
+
+
+def test_a_pointer_keeps_the_announce_key_of_its_item_wherever_the_item_goes(world: World) -> None:
+    """A backfill saw the new slug before the rename's webhook came: that row has a key of its own."""
+    world.butter.items[OLD_POST.ref] = post("hallo")
+    world.resolve(world.change(identity=OLD_POST, numeric_id=7))
+    world.butter.items[POST.ref] = post("hello", day=24)
+    world.resolve(world.change())
+
+    world.resolve(world.change(numeric_id=7, look=len(LOOKS)))
+
+    assert world.row().announce_key == POST.ref
+    assert world.table.pointers["pointer:post:7:en"].announce_key == "post:7"
 
 
 def test_an_event_for_a_slug_where_the_item_is_no_more_moves_no_pointer(world: World) -> None:
