@@ -7,7 +7,7 @@ import pytest
 from buttersync.clients import client
 from buttersync.outcomes import Unavailable
 from buttersync.settings import FRESH_SECONDS, RETRY_SECONDS, Settings
-from tests.fakes.aws import FakeAws, fake_aws
+from tests.fakes.aws import FakeAws, Fault, fake_aws
 
 
 class Clock:
@@ -78,8 +78,9 @@ def test_an_expired_copy_serves_while_ssm_fails_and_ssm_is_not_asked_each_time(a
     assert settings.read() == {"dsn": "new"}
 
 
-def test_without_a_copy_a_failing_ssm_is_unavailable_and_named(aws: FakeAws, clock: Clock) -> None:
-    aws.faults["ssm"] = 500
+@pytest.mark.parametrize("fault", [500, "drop", "hang", "garbage"])
+def test_without_a_copy_a_failing_ssm_is_unavailable_and_named(aws: FakeAws, clock: Clock, fault: Fault) -> None:
+    aws.faults["ssm"] = fault
 
     with pytest.raises(Unavailable, match="under /buttersync/test/postgres/"):
         Settings("postgres", clock=clock).read()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from buttersync.clients import client
 from buttersync.outcomes import Unavailable
@@ -16,6 +17,9 @@ from buttersync.outcomes import Unavailable
 FRESH_SECONDS = 300
 RETRY_SECONDS = 15
 """So long an expired copy serves before SSM is asked again after a failure: a caller of ingest waits 5 s in all."""
+
+SSM_FAILED = (BotoCoreError, ClientError, ResponseParserError, KeyError)
+"""The last two: an answer that is none of SSM's, from a proxy for example."""
 
 
 class Settings:
@@ -37,7 +41,7 @@ class Settings:
             try:
                 self._copy = dict(self._from_ssm())
                 self._read_again = self._clock() + FRESH_SECONDS
-            except (BotoCoreError, ClientError) as error:
+            except SSM_FAILED as error:
                 if self._copy is None:
                     raise Unavailable(f"SSM did not give the parameters under {self.path}: {error}") from error
                 self._read_again = self._clock() + RETRY_SECONDS
