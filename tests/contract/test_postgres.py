@@ -509,6 +509,25 @@ def test_each_sqlstate_has_its_outcome(shared: Database, kind: type[Failure], st
     assert ("a sentence" in raised.value.reason) == (kind is not Refused and state not in ("XX000", "ZZ999"))
 
 
+def test_what_the_encoding_of_the_database_lacks_is_refused_alone(server: Postgres) -> None:
+    latin = Database(server, f"site_{next(names)}")
+    Database(server, "postgres").run(
+        SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc").format(
+            Identifier(latin.name)
+        )
+    )
+    postgres.setup(latin.settings)
+
+    outcomes = latin.deliver(document("buero", title="Büro"), document("tea", title="お茶"))
+
+    assert outcomes[0] is DONE
+    assert isinstance(outcomes[1], Refused)
+    assert outcomes[1].reason == "22P05 UntranslatableCharacter"
+    assert latin.run("SELECT title FROM posts") == [("Büro",)]
+    postgres.client.close()
+    drop(latin)
+
+
 # The connection
 
 
@@ -629,6 +648,20 @@ def test_limits_hold_in_the_transaction_and_leave_the_session_alone(store: Datab
 
     assert within == ("20s", "5s", "20s")
     assert after == ("0", "0", "0")
+
+
+def test_a_statement_sees_what_was_committed_before_it_whatever_the_database_prefers(store: Database) -> None:
+    store.run(
+        SQL("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'").format(Identifier(store.name))
+    )
+    client = database.Client()
+
+    with transaction(store, client) as work:
+        work.execute("SELECT current_setting('transaction_isolation')")
+        isolation = work.fetchall()
+
+    client.close()
+    assert isolation == [("read committed",)]
 
 
 def test_other_settings_make_another_connection(store: Database, shared: Database) -> None:
