@@ -36,6 +36,7 @@ def test_what_the_dsn_says_goes_before_the_defaults() -> None:
 @example(first="secret", sign="@", last="phrase")
 @example(first="secret", sign="/", last="phrase")
 @example(first="secret", sign="%", last="zz")
+@example(first="secret", sign="%", last="aaaaaa")
 @given(first=WORDS, sign=UNENCODED, last=WORDS)
 def test_a_dsn_that_cannot_be_read_is_never_quoted(first: str, sign: str, last: str) -> None:
     dsns = (
