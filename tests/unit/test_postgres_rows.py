@@ -99,7 +99,7 @@ PLAIN = st.text(st.characters(exclude_characters="\\", exclude_categories=["Cs"]
 
 
 NESTED = st.recursive(
-    st.none() | st.integers() | PLAIN, lambda inner: st.dictionaries(PLAIN, st.lists(inner)), max_leaves=8
+    st.none() | st.integers() | PLAIN, lambda inner: st.lists(inner) | st.dictionaries(PLAIN, inner), max_leaves=8
 )
 
 
