@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import database
+import postgres
+from buttersync import delivery
 from buttersync.queues import LONGEST_STEP, SCHEDULE
 from tests.template.expansion import Expanded
 
@@ -107,6 +110,12 @@ def test_no_message_is_requeued_because_of_a_neighbour_and_the_functions_do_not_
         mapping, _ = reader(stack, name)
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
         assert 2 <= mapping["ScalingConfig"]["MaximumConcurrency"] <= 10, name
+
+
+def test_postgres_has_time_for_its_worst_case_and_the_loops_margin(stack: Expanded) -> None:
+    _, function = reader(stack, "postgresQueue")
+
+    assert function["Timeout"] > postgres.CALL_SECONDS + database.ANSWER_SECONDS + delivery.MARGIN
 
 
 def test_the_functions_know_their_own_queues_and_no_others(stack: Expanded) -> None:
