@@ -22,7 +22,7 @@ demo: tools ## Play a short story on this machine: webhook in, rows in PostgreSQ
 	@$(DEV)/python -m sandbox.demo
 
 test: tools ## Run all tests, the real template on the local stack included
-	@$(DEV)/python -m pytest --cov --cov-report=term tests/unit tests/template $(wildcard tests/contract tests/bundles tests/faults tests/pipeline)
+	@$(DEV)/python -m pytest --cov
 
 lint: tools ## Check style, types and the template
 	$(DEV)/ruff check

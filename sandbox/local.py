@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,15 +12,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sandbox.processes import SandboxError
+from sandbox.processes import SandboxError, orderly_end
 from sandbox.stack import Stack
-from sandbox.tools import LOCAL
+from sandbox.tools import LOCAL, VENVS
 
 HOME = LOCAL / "local"
 LOCK = HOME.with_suffix(".lock")
 OUTPUT = LOCAL / "local.log"
 ENV = LOCAL / "env"
 STOP_SECONDS = 60
+INTERRUPTED = 128 + signal.SIGINT
 
 WELCOME = """
 The local stack is up.
@@ -34,7 +36,7 @@ In this shell, or any other:
 
   source {env}
   curl -sS "$WEBHOOK_URL" -H "X-Webhook-Secret: $WEBHOOK_SECRET" -d '{webhook}'
-  psql "$POSTGRES_DSN" -c 'SELECT slug, status, updated_at FROM posts'
+  {psql} "$POSTGRES_DSN" -c 'SELECT slug, status, updated_at FROM posts'
   aws lambda invoke --function-name buttersync-local-postgres --payload '{{"command": "check"}}' \\
     --cli-binary-format raw-in-base64-out /dev/stdout
 
@@ -70,12 +72,25 @@ def run() -> None:
     """Keeps the stack up until Ctrl-C or SIGTERM."""
     with Stack.start(HOME) as stack:
         stack.invoke("resolve", {"command": "backfill"})
-        print(WELCOME.format(**stack.variables, logs=_shown(stack.logs), env=_shown(ENV), webhook=WEBHOOK), flush=True)
-        ENV.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.variables.items()))
+        print(welcome(stack), flush=True)
+        ENV.write_text(exports(stack))
         try:
-            signal.pause()
+            with suppress(KeyboardInterrupt):
+                signal.pause()
         finally:
             ENV.unlink()
+
+
+def welcome(stack: Stack) -> str:
+    """What a person is told who has started the stack."""
+    psql = shutil.which("psql") or _shown(next((VENVS / "dev").glob("lib/*/site-packages/*/pginstall/bin/psql")))
+    shown = {"logs": _shown(stack.logs), "env": _shown(ENV), "webhook": WEBHOOK, "psql": psql}
+    return WELCOME.format(**stack.variables, **shown)
+
+
+def exports(stack: Stack) -> str:
+    """The lines of `.local/env`, for a shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.variables.items())
 
 
 def down() -> None:
@@ -123,11 +138,14 @@ def main() -> str | int:
     commands = {"up": up, "down": down, "run": run}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         return f"usage: python -m sandbox.local {'|'.join(commands)}"
-    with suppress(KeyboardInterrupt):
-        try:
+    try:
+        with orderly_end():
             commands[sys.argv[1]]()
-        except SandboxError as error:
-            return f"\n{error}"
+    except SandboxError as error:
+        return f"\n{error}"
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return INTERRUPTED
     return 0
 
 

@@ -43,6 +43,11 @@ def stack() -> "Iterator[Stack]":
         yield running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What fails fast comes first: unit tests, then the others, those on the local stack last."""
+    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), "unit" not in item.path.parts))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test is a promise that nobody checked: the run fails."""
