@@ -83,7 +83,8 @@ def run() -> None:
 
 def welcome(stack: Stack) -> str:
     """What a person is told who has started the stack."""
-    psql = shutil.which("psql") or _shown(next((VENVS / "dev").glob("lib/*/site-packages/*/pginstall/bin/psql")))
+    installed = next((VENVS / "dev").glob("lib/*/site-packages/*/pginstall/bin/psql"))
+    psql = "psql" if shutil.which("psql") else _shown(installed)
     shown = {"logs": _shown(stack.logs), "env": _shown(ENV), "webhook": WEBHOOK, "psql": psql}
     return WELCOME.format(**stack.variables, **shown)
 
