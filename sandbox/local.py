@@ -52,7 +52,8 @@ def up() -> None:
     """Starts the stack in the background and returns when it can be used; raises SandboxError."""
     if _is_up():
         raise SandboxError(f"the local stack is up already: source {_shown(ENV)}, or make stop")
-    LOCAL.mkdir(exist_ok=True)
+    # One that was killed left it behind.
+    ENV.unlink(missing_ok=True)
     with OUTPUT.open("wb") as output:
         command = (sys.executable, "-m", "sandbox.local", "run")
         process = subprocess.Popen(

@@ -207,11 +207,12 @@ def _keep_logs(aws: Emulator, logs: Path) -> None:
 def _alone(home: Path) -> Iterator[None]:
     """An emptied `home`, which no other stack uses; raises SandboxError if one does."""
     home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_suffix(".lock").open("a") as lock:
+    with home.with_suffix(".lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SandboxError(f"another stack runs in {home}; stop that one first: make stop") from None
+            lock.seek(0)
+            raise SandboxError(f"process {lock.read().strip()} has a stack in {home}; end that one first") from None
         lock.truncate(0)
         print(os.getpid(), file=lock, flush=True)
         shutil.rmtree(home, ignore_errors=True)
