@@ -4,10 +4,10 @@ The payloads: https://buttercms.com/docs/build-your-app/webhooks-events/webhook-
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from buttersync.model import REF_BYTES, Change, Claim, Identity
+from buttersync.model import REF_BYTES, Change, Claim, Identity, usable
 
 
 class Unusable(ValueError):
@@ -40,9 +40,6 @@ PAGE: Mapping[str, Claim] = {
 }
 CLAIMS = {"post": POST, "post.localization": POST, "page": PAGE, "collectionitem": {**PAGE, "draft": "draft"}}
 
-# Characters that no message may hold (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html),
-# and the slash, which would reach for another path of the Read API.
-USABLE = re.compile(r"(?!\.{1,2}\Z)[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff/]{1,255}")
 LOCALE = re.compile(r"[A-Za-z0-9_-]{1,35}")
 ITEM_NUMBER = re.compile(r"\[_id=([0-9]{1,19})\]")
 ITEM_COLLECTION = re.compile(r"[?&]keys=([^\[&]*)")
@@ -67,10 +64,10 @@ def change_of(webhook: object, now: int, default_locale: str) -> Change | Ignore
 
 
 def _identity(family: str, data: Mapping[str, Any], default_locale: str) -> Identity:
-    locale = default_locale if data.get("locale") is None else _matching(LOCALE, data, "locale")
-    name = _matching(USABLE, data, "id")
+    locale = default_locale if data.get("locale") is None else _matching(LOCALE.fullmatch, data, "locale")
+    name = _matching(usable, data, "id")
     if family == "page":
-        return Identity("page", _matching(USABLE, data, "page_type"), name, locale)
+        return Identity("page", _matching(usable, data, "page_type"), name, locale)
     if family == "collectionitem":
         return Identity("item", name, _item_number(name, data.get("itemid")), locale)
     return Identity("post", "", name, locale)
@@ -108,9 +105,9 @@ def _member(value: object, parent: str, name: str) -> str:
     return member
 
 
-def _matching(pattern: re.Pattern[str], data: Mapping[str, Any], name: str) -> str:
+def _matching(fits: Callable[[str], object], data: Mapping[str, Any], name: str) -> str:
     text = _member(data, "data", name)
-    if not pattern.fullmatch(text) or text.isspace():
+    if not fits(text):
         raise Unusable(f"data.{name} is too long or holds what does not belong there.")
     return text
 

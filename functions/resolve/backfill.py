@@ -5,6 +5,7 @@ cache, and only then is anything recorded; so no content is older than its row. 
 change.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -13,11 +14,11 @@ import msgspec
 
 import decisions
 import documents
-from buttersync.butter import Listing
-from buttersync.model import REF_BYTES, SINGLE_PAGES, Change, Claim, Identity, Kind
+from buttersync.butter import PAGE_SIZE, Listing
+from buttersync.model import REF_BYTES, SINGLE_PAGES, Change, Claim, Identity, Kind, usable
 from buttersync.outcomes import Unavailable
 from decisions import Reading, Row
-from protocol import BACKFILL, Resolver
+from protocol import Resolver
 from storage import Conflict
 
 
@@ -29,6 +30,8 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag="wa
     group: str = ""
     locale: str
     page: int = 1
+    count: int = 0
+    """How many items the list had when the page before was read."""
     republish: str = ""
     """The target (or ``all``) that is to hear unchanged items too."""
     attempts: int = 0
@@ -99,31 +102,40 @@ class Walker:
         recorded already is found unchanged.
         """
         begun = self._resolver.now()
-        first = self._list(walk, fresh=False)
+        first = self._list(walk, fresh=False) or self._list(walk, fresh=True)
         if first is None:
-            nothing = {"unknown": 1, "done": 1}
-            self._add(walk.key, nothing, walk.page)
-            return nothing
+            # A list that ButterCMS does not know; a later page has gone since the one before was read.
+            return self._counted(walk, {"unknown": 1 if walk.page == 1 else 0, "done": 1})
         rows = self._rows(walk, first)
         at = self._resolver.now()
         second = self._list(walk, fresh=True) or Listing([], None)
-        counts = Counter(listed=len(second.items))
-        for identity, item in _identified(walk, second.items):
+        counts = self._handle_all(walk, rows, second.items, at, begun)
+        counts["done"] = 0 if (following := _next(walk, second)) else 1
+        self._counted(walk, counts)
+        if following:
+            self._send(following, 0)
+        return counts
+
+    def _handle_all(
+        self, walk: Walk, rows: dict[str, Row], items: Sequence[Mapping[str, Any]], at: int, begun: int
+    ) -> Counter[str]:
+        counts = Counter(listed=len(items), sent=0)
+        for identity, item in _identified(walk, items):
             counts[self._handle(walk, rows.pop(identity.ref, None), identity, item, at, begun)] += 1
             counts["sent"] += self._translations(walk, identity, begun)
         for ref in rows:
-            self._send(_change(Identity.parse(ref), begun, claims="any"), 0)
+            self._send(_change(walk, Identity.parse(ref), begun, claims="any"), 0)
             counts["sent"] += 1
-        counts["done"] = 0 if second.next_page else 1
+        return counts
+
+    def _counted(self, walk: Walk, counts: Mapping[str, int]) -> Mapping[str, int]:
         self._add(walk.key, counts, walk.page)
-        if second.next_page:
-            self._send(msgspec.structs.replace(walk, page=second.next_page, attempts=0), 0)
         return counts
 
     def _handle(
         self, walk: Walk, row: Row | None, identity: Identity, item: Mapping[str, Any], at: int, begun: int
     ) -> str:
-        change = _change(identity, begun)
+        change = _change(walk, identity, begun)
         try:
             if row is not None and documents.is_published(identity, item):
                 return self._settle(walk, row, change, Reading(at, self._resolver.content_of(identity, item)))
@@ -148,7 +160,7 @@ class Walker:
         for locale in locales:
             translation = msgspec.structs.replace(identity, locale=locale)
             last_look = len(self._resolver.rules.look_seconds)
-            self._send(_change(translation, begun, claims="any", look=last_look), 0)
+            self._send(_change(walk, translation, begun, claims="any", look=last_look), 0)
         return len(locales)
 
     def _list(self, walk: Walk, fresh: bool) -> Listing | None:
@@ -159,10 +171,23 @@ class Walker:
         return self._resolver.table.rows(identity.ref for identity, _ in _identified(walk, listing.items))
 
 
+def _next(walk: Walk, listing: Listing) -> Walk | None:
+    """The page to walk after this one, if any.
+
+    If items have left the list since the page before was read, those behind them have moved to earlier pages: back to
+    where they are now.
+    """
+    left = max(0, walk.count - listing.count)
+    page = max(1, walk.page - math.ceil(left / PAGE_SIZE)) if left else listing.next_page
+    return msgspec.structs.replace(walk, page=page, count=listing.count, attempts=0) if page else None
+
+
 def _identified(walk: Walk, items: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Identity, Mapping[str, Any]]]:
+    """The items that may have a ref, and that are what was asked for: the single pages of `*` have no page type."""
     for item in items:
-        identity = Identity(walk.kind, walk.group, _name_of(walk.kind, item), walk.locale)
-        if identity.name and len(identity.ref) <= REF_BYTES:
+        name = _name_of(walk.kind, item)
+        identity = Identity(walk.kind, walk.group, name, walk.locale)
+        if usable(name) and len(identity.ref) <= REF_BYTES and documents.matches(identity, item):
             yield identity, item
 
 
@@ -173,5 +198,7 @@ def _name_of(kind: Kind, item: Mapping[str, Any]) -> str:
     return str(meta.get("id") or "") if isinstance(meta, Mapping) else ""
 
 
-def _change(identity: Identity, begun: int, claims: Claim = "published", look: int = 0) -> Change:
-    return Change(identity=identity, event=BACKFILL, claims=claims, received_at=begun, look=look)
+def _change(walk: Walk, identity: Identity, begun: int, claims: Claim = "published", look: int = 0) -> Change:
+    return Change(
+        identity=identity, event="backfill", claims=claims, received_at=begun, look=look, republish=walk.republish
+    )

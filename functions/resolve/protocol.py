@@ -15,7 +15,7 @@ import msgspec
 import decisions
 import documents
 from buttersync.archive import Gone
-from buttersync.model import SINGLE_PAGES, Change, Document, Effect, Identity
+from buttersync.model import REF_BYTES, SINGLE_PAGES, Change, Document, Effect, Identity, usable
 from buttersync.outcomes import Unavailable
 from decisions import Pointer, Reading, Row, Site
 from documents import UrlPatterns
@@ -24,8 +24,6 @@ from storage import Conflict
 STARTS = 10
 """So often a worker starts again when others keep writing the same row; then the queue's schedule takes over."""
 
-BACKFILL = "backfill"
-"""The event of changes that a walk sends; those for translations come with their last look."""
 SIBLING = "sibling"
 """The event of a change for the translation that ButterCMS answered with instead of the post that was asked for."""
 
@@ -121,16 +119,32 @@ class Resolver:
         pointer = self._pointer(change)
         row = self.publish_pending(self.table.row(change.identity.ref))
         if change.claims == "draft" and not row.published:
-            return "draft of nothing published"
+            # Another worker may have read it while it was published, and not have recorded it yet.
+            return self._doubtful(change, pointer, "draft of nothing published")
         reading = self._read(change)
+        if change.republish and reading.content and decisions.same(row, reading):
+            self.republish(row, reading, change.republish)
         reason = decisions.doubt(row, change, reading)
         if reason and not self.rules.is_last(change):
-            self._look_again(change)
-            return f"doubtful: {reason}"
+            return self._doubtful(change, pointer, reason)
+        return self._believed(row, change, reading, pointer)
+
+    def _believed(self, row: Row, change: Change, reading: Reading, pointer: Pointer | None) -> str:
+        if change.claims == "removed" and reading.content:
+            # The event's item is gone; whoever is here by now is another.
+            change, pointer = msgspec.structs.replace(change, numeric_id=None), None
         new = self.record(row, change, reading, pointer)
+        self._leave(change, pointer)
         if pointer and reading.content:
             self._point(change, pointer, new.announce_key)
         return new.pending or "nothing new"
+
+    def _doubtful(self, change: Change, pointer: Pointer | None, reason: str) -> str:
+        if change.look == 0:
+            self._leave(change, pointer)
+        if not self.rules.is_last(change):
+            self._look_again(change)
+        return f"doubtful: {reason}"
 
     def publish_pending(self, row: Row) -> Row:
         """Publish what a worker recorded and did not live to publish; a recorded version is always safe to publish.
@@ -191,16 +205,17 @@ class Resolver:
         if identity.kind == "page" and identity.group == SINGLE_PAGES:
             return
         slug = item.get("slug")
-        if identity.kind != "post" or not isinstance(slug, str) or not slug:
+        if identity.kind != "post" or not isinstance(slug, str) or not usable(slug):
             raise Unavailable("ButterCMS answered with another item than asked for")
-        if change.event != SIBLING and (change.look == 0 or change.event == BACKFILL):
-            sibling = msgspec.structs.replace(identity, name=slug)
+        sibling = msgspec.structs.replace(identity, name=slug)
+        if change.event != SIBLING and len(sibling.ref) <= REF_BYTES:
             self._send(msgspec.structs.replace(change, identity=sibling, event=SIBLING), 0)
 
     def _look_again(self, change: Change) -> None:
         seconds = self.rules.look_seconds[change.look]
         not_before = self.now() + seconds * 1000
-        self._send(msgspec.structs.replace(change, look=change.look + 1, attempts=0, not_before=not_before), seconds)
+        again = msgspec.structs.replace(change, look=change.look + 1, attempts=0, not_before=not_before, republish="")
+        self._send(again, seconds)
 
     def _publish(self, row: Row, document: Document) -> None:
         self._topic.publish(document)
@@ -209,16 +224,20 @@ class Resolver:
     def _pending_document(self, row: Row, effect: Effect) -> Document:
         if effect == "removed":
             return decisions.document_of(Identity.parse(row.ref), row, None, effect)
-        return msgspec.structs.replace(self._archive.get(row.archive_key), change=effect)
+        kept = self._archive.get(row.archive_key)
+        return msgspec.structs.replace(kept, change=effect, announce_key=row.announce_key)
 
     def _pointer(self, change: Change) -> Pointer | None:
         key = decisions.pointer_key(change)
         return self.table.pointer(key) if key else None
 
+    def _leave(self, change: Change, pointer: Pointer | None) -> None:
+        """If the item was last seen elsewhere, ask what became of it there; that ref is read for itself."""
+        if pointer and pointer.item_ref not in ("", change.identity.ref):
+            self._send(_old_ref(change, pointer.item_ref), 0)
+
     def _point(self, change: Change, pointer: Pointer, announce_key: str) -> None:
         ref = change.identity.ref
-        if pointer.item_ref not in ("", ref):
-            self._send(_old_ref(change, pointer.item_ref), 0)
         key = pointer.announce_key or announce_key
         self.table.move(Pointer(ref=pointer.ref, item_ref=ref, announce_key=key, writes=pointer.writes + 1))
 

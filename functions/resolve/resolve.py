@@ -24,9 +24,14 @@ from protocol import Resolver, Rules
 from storage import Archive, ContentTable, Topic
 
 SUSPICIOUS_RECEIVES = 5
-"""A message received so often may kill its worker; it is handled alone."""
-KILLING_RECEIVES = 20
-"""No wait or hand-back raises the count so far: every failure goes back as a new message."""
+"""A message received so often may kill its worker. Failures and hand-backs go back as new messages, and one message
+waits twice at most, so nothing else raises the count so far."""
+KILLING_RECEIVES = 10
+"""A message received so often is given up as one that kills its worker."""
+HAND_BACK_SECONDS = 5
+"""What did not fit into the remaining time comes back after this."""
+BEHIND_MS = 3_600_000
+"""A change that is still not read after this counts as ``Behind``."""
 PARK_SECONDS = queues.LONGEST_STEP
 """ButterCMS names the seconds until its quota begins anew, which may be weeks: the change is parked, not tried again.
 https://buttercms.com/docs/api/concepts/rate-limits-throttling"""
@@ -42,28 +47,38 @@ settings = Settings("butter", names=("read_token", "endpoint"))
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """A batch of changes and walks from the queue, or a command: `check` or `backfill`."""
     if "command" in event:
-        return COMMANDS.get(str(event["command"]), _unknown_command)(event)
+        return _command(event)
     messages = sorted((Message.from_record(record) for record in event["Records"]), key=lambda one: one.receive_count)
+    suspects = messages[-1].receive_count >= SUSPICIOUS_RECEIVES
     failed: list[str] = []
     for handled, message in enumerate(messages):
-        if not _handle(message, context.get_remaining_time_in_millis(), alone=handled == 0):
+        fits = handled == 0 or context.get_remaining_time_in_millis() >= WORST_CASE_MS
+        if not _handle(message, fits=fits):
             failed.append(message.id)
+        elif suspects:
+            _queue().delete(message.receipt)  # now: one that kills the worker would take the answer with it
     metrics.add_metric("Handled", MetricUnit.Count, len(messages) - len(failed))
     metrics.flush_metrics()
     return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
 
 
-def _handle(message: Message, remaining_ms: int, alone: bool) -> bool:
+def _command(event: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return COMMANDS.get(str(event["command"]), _unknown_command)(event)
+    except (BotoCoreError, ClientError) as error:
+        return {"target": "butter", "ok": False, "status": "unavailable", "message": f"AWS: {error}"}
+
+
+def _handle(message: Message, *, fits: bool) -> bool:
     """Whether the message is done with, in whatever way; otherwise it stays in the queue."""
     if message.receive_count >= KILLING_RECEIVES:
-        return _dead_letter(message, f"it was received {message.receive_count} times and never ended")
-    if not alone and (remaining_ms < WORST_CASE_MS or message.receive_count >= SUSPICIOUS_RECEIVES):
-        _queue().later(message.receipt, 0)
-        return False
+        return _dead_letter(message, message.body, f"it was received {message.receive_count} times and never ended")
     try:
         work = msgspec.json.decode(message.body, type=Change | Walk)
-    except msgspec.DecodeError as error:
-        return _dead_letter(message, f"not a change: {error}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _dead_letter(message, message.body, f"not a change: {error}")
+    if not fits:
+        return _sent(message, lambda: _send(work, HAND_BACK_SECONDS))
     wait = work.not_before - _now()
     if wait > 0:
         _queue().later(message.receipt, wait / 1000)
@@ -99,26 +114,25 @@ def _again(message: Message, work: Change | Walk, failure: Failure) -> bool:
     """Send the work back as a new message, at the next step of the schedule, or give it up with the reason."""
     logger.warning(failure.status, extra={"reason": failure.reason, "attempts": work.attempts + 1})
     misconfigured = isinstance(failure, Misconfigured)
+    if isinstance(work, Change) and _now() - work.received_at > BEHIND_MS:
+        metrics.add_metric("Behind", MetricUnit.Count, 1)
     metrics.add_metric("Misconfigured" if misconfigured else "Unavailable", MetricUnit.Count, 1)
     if misconfigured:
         settings.drop()
     retry_after = getattr(failure, "retry_after", 0)
     attempts = work.attempts + 1
-    if retry_after > PARK_SECONDS or queues.exhausted(attempts, _begun(message, work), _now()):
-        return _dead_letter(message, failure.reason, attempts)
+    if retry_after > PARK_SECONDS or queues.exhausted(attempts, message.sent_at, _now()):
+        anew = msgspec.structs.replace(work, attempts=0, not_before=0)  # for when a person sends it back
+        return _dead_letter(message, anew.to_json(), failure.reason, attempts)
     wait = queues.delay(attempts, retry_after, misconfigured)
     later = msgspec.structs.replace(work, attempts=attempts, not_before=_now() + int(wait * 1000))
     return _sent(message, lambda: _send(later, wait))
 
 
-def _begun(message: Message, work: Change | Walk) -> int:
-    return work.received_at if isinstance(work, Change) else message.sent_at
-
-
-def _dead_letter(message: Message, reason: str, attempts: int = 0) -> bool:
+def _dead_letter(message: Message, body: str, reason: str, attempts: int = 0) -> bool:
     logger.error("dead-lettered", extra={"reason": reason})
     metrics.add_metric("DeadLettered", MetricUnit.Count, 1)
-    return _sent(message, lambda: _queue().dead_letter(message.body, message.attributes, reason, "resolve", attempts))
+    return _sent(message, lambda: _queue().dead_letter(body, message.attributes, reason, "resolve", attempts))
 
 
 def _sent(message: Message, send: Callable[[], None]) -> bool:
@@ -157,6 +171,7 @@ def _progress(run: str, keys: list[str]) -> dict[str, Any]:
 
 def _check(_event: Mapping[str, Any]) -> dict[str, Any]:
     """Are the settings complete, does ButterCMS accept the token and the default locale, has the backfill begun?"""
+    settings.drop()
     try:
         listing = _butter().listing("post", "", 1, _rules().default_locale, size=1)
     except Failure as failure:

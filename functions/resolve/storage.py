@@ -14,10 +14,15 @@ from botocore.exceptions import ClientError
 from buttersync import archive
 from buttersync.clients import client
 from buttersync.model import Document
+from buttersync.outcomes import Unavailable
+from buttersync.queues import sendable
 from decisions import Pointer, Row
 
 BATCH_KEYS = 100
 """BatchGetItem takes no more keys: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
+
+READ_ROUNDS = 5
+"""So often the keys that BatchGetItem left out under load are asked for again."""
 
 SITE_KEY = "site"
 """The item that holds `live_since`. It is no ref: those have a colon."""
@@ -40,10 +45,10 @@ class ContentTable:
         return self._get(Row, ref)
 
     def rows(self, refs: Iterable[str]) -> dict[str, Row]:
-        """The rows of many refs, read consistently."""
+        """The rows of many refs, read consistently; raises Unavailable if DynamoDB keeps leaving some out."""
         found = {ref: Row(ref=ref) for ref in refs}
         todo = [{"ref": {"S": ref}} for ref in found]
-        while todo:
+        for _ in range(len(todo) // BATCH_KEYS + READ_ROUNDS):
             some, rest = todo[:BATCH_KEYS], todo[BATCH_KEYS:]
             answer = client("dynamodb").batch_get_item(
                 RequestItems={self._name: {"Keys": some, "ConsistentRead": True}}
@@ -52,7 +57,9 @@ class ContentTable:
                 row = _struct(Row, item)
                 found[row.ref] = row
             todo = rest + answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
-        return found
+            if not todo:
+                return found
+        raise Unavailable("DynamoDB kept leaving out rows of the content table")
 
     def record(self, row: Row) -> None:
         """Write a reading, on the condition that no other has been written since; raises Conflict."""
@@ -177,7 +184,7 @@ class Topic:
         attributes = document.attributes(target)
         client("sns").publish(
             TopicArn=self._arn,
-            Message=document.to_message(),
+            Message=sendable(document.to_message()),
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
             },

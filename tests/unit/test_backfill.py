@@ -153,11 +153,11 @@ def test_one_item_of_nonsense_holds_up_no_other(world: World) -> None:
 
 
 def test_items_without_a_usable_name_are_passed_over(world: World) -> None:
-    shown(world.butter, {"title": "no slug"}, post("x" * 2000), post("good"))
+    shown(world.butter, {"title": "no slug"}, post("x" * 2000), post("\ud800"), post("good"))
 
     counts = walker(world).walk(POSTS)
 
-    assert (counts["listed"], counts["created"]) == (3, 1)
+    assert (counts["listed"], counts["created"]) == (4, 1)
 
 
 def test_a_list_that_butter_does_not_know_is_counted_as_unknown(world: World) -> None:
@@ -208,6 +208,80 @@ def test_a_translation_with_a_slug_of_its_own_comes_into_the_stores(world: World
         world.resolve(world.sent.messages.pop()[0])
 
     assert [document.identity.ref for document in world.topic.documents] == ["post:hello:en", "post:hallo:de"]
+
+
+def test_republishing_reaches_translations_and_what_goes_its_own_way(world: World) -> None:
+    shown(world.butter, post())
+    world.butter.items["post:hello:en"] = post()
+    world.butter.items["post:hello:de"] = world.butter.items["post:hallo:de"] = post("hallo")
+    walker(world, locales=("en", "de")).walk(POSTS)
+    world.drain()
+    world.topic.documents.clear()
+    world.topic.targets.clear()
+
+    def bump() -> None:
+        row = world.row()
+        world.table.items[row.ref] = msgspec.structs.replace(row, readings=row.readings + 1)
+
+    world.table.before_record = once(bump)
+    walk = msgspec.structs.replace(POSTS, run="again", republish="postgres")
+    walker(world, locales=("en", "de")).walk(walk)
+    world.drain()
+
+    assert sorted(document.identity.ref for document in world.topic.documents) == ["post:hallo:de", "post:hello:en"]
+    assert set(world.topic.targets) == {"postgres"}
+
+
+class Moving(ButterDouble):
+    """A list of posts that becomes shorter while it is walked."""
+
+    def __init__(self, posts: int) -> None:
+        super().__init__()
+        self.site = [post(f"post-{number:03}") for number in range(posts)]
+
+    def listing(self, *where: Any, **_: Any) -> Listing:
+        page: int = where[2]
+        items = self.site[(page - 1) * 100 : page * 100]
+        return Listing(items, page + 1 if len(self.site) > page * 100 else None, len(self.site))
+
+
+def test_what_moves_to_an_earlier_page_while_the_list_is_walked_is_not_missed(world: World) -> None:
+    butter = Moving(posts=250)
+    lists = Lists([], [], ["en"])
+    walks = [POSTS]
+    while walks:
+        Walker(world.resolver, butter, lists, world.table.add, world.sent).walk(walks.pop())
+        del butter.site[3:30]
+        walks = [message for message, _ in world.sent.messages if isinstance(message, Walk)]
+        world.sent.messages.clear()
+
+    assert {item["slug"] for item in butter.site} <= {one.identity.name for one in world.topic.documents}
+
+
+class Cached404(ButterDouble):
+    """A list whose plain URL is answered from the time before there was one."""
+
+    def listing(self, *where: Any, **_: Any) -> Listing | None:
+        return Listing([post()], None, 1) if where[4] else None
+
+
+def test_a_cached_404_of_a_list_is_not_believed(world: World) -> None:
+    Walker(world.resolver, Cached404(), Lists([], [], ["en"]), world.table.add, world.sent).walk(POSTS)
+
+    assert len(world.topic.documents) == 1
+
+
+def test_a_later_page_that_has_gone_is_no_misspelt_list(world: World) -> None:
+    assert walker(world).walk(msgspec.structs.replace(POSTS, page=3)) == {"unknown": 0, "done": 1}
+
+
+def test_typed_pages_among_the_single_ones_are_passed_over(world: World) -> None:
+    typed = {"slug": "about", "page_type": "landing", "name": "A", "fields": {}, "published": "2025-11-23T12:00:00Z"}
+    world.butter.lists["page", "*", 1, None] = Listing([typed, typed | {"slug": "us", "page_type": None}], None)
+
+    walker(world).walk(Walk(run="r", kind="page", group="*", locale="en"))
+
+    assert [document.identity.ref for document in world.topic.documents] == ["page:*:us:en"]
 
 
 def test_every_list_of_the_site_is_walked() -> None:

@@ -46,6 +46,13 @@ class World:
         self.time += 1000
         return self.resolver.resolve(change)
 
+    def drain(self) -> None:
+        """Handle what resolve has sent to its own queue, each when it is due, until nothing is left."""
+        while self.sent.messages:
+            change, seconds = self.sent.messages.pop(0)
+            self.time += int(seconds * 1000)
+            self.resolve(change)
+
     def row(self, identity: Identity = POST) -> Row:
         return self.table.row(identity.ref)
 
@@ -128,11 +135,29 @@ def test_an_unknown_ref_that_an_event_removes_is_published_as_removed_at_the_las
     assert [document.change for document in world.topic.documents] == ["removed"]
 
 
-def test_a_draft_of_nothing_published_is_not_read(world: World) -> None:
-    world.resolve(world.change("draft"))
+def test_a_draft_of_nothing_published_is_not_read_at_any_look(world: World) -> None:
+    world.resolve(change := world.change("draft"))
+    for _ in LOOKS:
+        [change] = world.sent.changes
+        world.sent.messages.clear()
+        world.resolve(change)
 
-    assert world.butter.asked == []
-    assert world.sent.messages == []
+    assert (world.butter.asked, world.sent.messages, change.look) == ([], [], len(LOOKS))
+
+
+def test_a_draft_that_overtakes_its_publishing_is_not_forgotten(world: World) -> None:
+    """Worker A reads the post while it is published; it is saved as a draft, whose event B handles; then A records."""
+    world.butter.items[POST.ref] = post()
+
+    def save_draft() -> None:
+        world.butter.items[POST.ref] = post(status="draft")
+        world.resolver.resolve(world.change("draft"))
+
+    world.table.before_record = once(save_draft)
+    world.resolve(world.change())
+    world.drain()
+
+    assert [document.change for document in world.topic.documents] == ["created", "removed"]
 
 
 def test_a_draft_over_what_is_published_is_read_and_followed(world: World) -> None:
@@ -313,10 +338,66 @@ def test_an_event_for_a_slug_where_the_item_is_no_more_moves_no_pointer(world: W
     world.butter.items[POST.ref] = post()
     world.resolve(world.change(numeric_id=7))
 
-    world.resolve(world.change(identity=OLD_POST, numeric_id=7, look=len(LOOKS)))
+    world.resolve(world.change(identity=OLD_POST, numeric_id=7))
+    world.drain()
 
-    assert world.sent.messages == []
     assert world.table.pointers["pointer:post:7:en"].item_ref == POST.ref
+    assert world.row().published
+
+
+@pytest.mark.parametrize("claims", ["removed", "draft"])
+def test_a_rename_together_with_going_offline_leaves_nothing_behind(world: World, claims: Claim) -> None:
+    """ButterCMS sends one event, with the new slug, where nothing is published; the old slug is what must go."""
+    world.butter.items[OLD_POST.ref] = post("hallo")
+    world.resolve(world.change(identity=OLD_POST, numeric_id=7))
+    del world.butter.items[OLD_POST.ref]
+    world.butter.items[POST.ref] = post("hello", day=24, status="draft")
+
+    world.resolve(world.change(claims, numeric_id=7))
+    world.drain()
+
+    assert not world.row(OLD_POST).published
+
+
+def test_a_rename_and_a_deletion_before_either_is_read_leave_nothing_behind(world: World) -> None:
+    world.butter.items[OLD_POST.ref] = post("hallo")
+    world.resolve(world.change(identity=OLD_POST, numeric_id=7))
+    del world.butter.items[OLD_POST.ref]
+
+    world.resolve(world.change(numeric_id=7))
+    world.resolve(world.change("removed", numeric_id=7))
+    world.drain()
+
+    assert not world.row(OLD_POST).published
+
+
+def test_a_rename_whose_worker_died_after_recording_does_not_wait_for_the_last_look(world: World) -> None:
+    world.butter.items[OLD_POST.ref] = post("hallo")
+    world.resolve(world.change(identity=OLD_POST, numeric_id=7))
+    del world.butter.items[OLD_POST.ref]
+    world.butter.items[POST.ref] = post("hello", day=24)
+    world.table.before_move = once(lambda: (_ for _ in ()).throw(TimeoutError()))
+    world.sent.messages.clear()
+    with pytest.raises(TimeoutError):
+        world.resolve(change := world.change(numeric_id=7))
+    world.sent.messages.clear()
+
+    world.resolve(change)
+
+    first = world.sent.changes[0]
+    assert (first.identity, first.event, first.look) == (OLD_POST, "delete", 0)
+
+
+def test_a_late_removal_by_the_former_owner_of_a_slug_changes_nothing(world: World) -> None:
+    late = world.change("removed", numeric_id=7)
+    world.butter.items[POST.ref] = post()
+    world.resolve(world.change(numeric_id=8))
+
+    world.resolve(late)
+    world.drain()
+
+    assert [(one.change, one.announce_key) for one in world.topic.documents] == [("created", "post:8")]
+    assert world.row().numeric_id == 8
 
 
 def test_two_renames_that_cross_start_again_with_the_pointer_that_was_written(world: World) -> None:
@@ -329,10 +410,8 @@ def test_two_renames_that_cross_start_again_with_the_pointer_that_was_written(wo
     world.table.before_move = once(cross)
     world.resolve(world.change(numeric_id=7))
 
-    [look] = world.sent.changes
-    world.sent.messages.clear()
-    world.resolve(msgspec.structs.replace(look, look=len(LOOKS)))
-    assert [change.identity for change in world.sent.changes] == [OLD_POST]
+    assert OLD_POST in [change.identity for change in world.sent.changes]
+    world.drain()
     assert world.table.pointers[key].item_ref == POST.ref
 
 
@@ -345,16 +424,47 @@ def test_a_locale_is_sent_only_if_it_is_not_the_default_one(world: World, locale
 
 def test_a_translation_with_another_slug_is_looked_at_under_its_own_ref(world: World) -> None:
     german = Identity("post", "", "hello", "de")
-    world.butter.items[german.ref] = post("hallo")
+    own = Identity("post", "", "hallo", "de")
+    world.butter.items[german.ref] = world.butter.items[own.ref] = post("hallo")
 
     world.resolve(world.change(identity=german, numeric_id=7))
+    world.drain()
 
-    sibling = world.sent.changes[0]
-    assert (sibling.identity, sibling.event) == (Identity("post", "", "hallo", "de"), "sibling")
-    assert world.topic.documents == []
-    world.sent.messages.clear()
-    world.butter.items[sibling.identity.ref] = post("hallo")
-    assert world.resolve(sibling) == "created"
+    assert [document.identity for document in world.topic.documents] == [own]
+
+
+def test_a_translation_is_found_behind_a_cached_404_of_the_others_slug(world: World) -> None:
+    german = Identity("post", "", "hello", "de")
+    own = Identity("post", "", "hallo", "de")
+    world.butter.items[german.ref] = world.butter.items[own.ref] = post("hallo")
+    world.butter.cached[german.ref] = None
+
+    world.resolve(world.change(identity=german, numeric_id=7))
+    world.drain()
+
+    assert [document.identity for document in world.topic.documents] == [own]
+
+
+def test_a_translation_that_is_deleted_under_the_others_slug_is_removed(world: World) -> None:
+    german = Identity("post", "", "hello", "de")
+    own = Identity("post", "", "hallo", "de")
+    world.butter.items[german.ref] = world.butter.items[own.ref] = post("hallo")
+    world.resolve(world.change(identity=german, numeric_id=7))
+    world.drain()
+    world.butter.items.clear()
+
+    world.resolve(world.change("removed", identity=german, numeric_id=7))
+    world.drain()
+
+    assert not world.row(own).published
+
+
+@pytest.mark.parametrize("slug", ["", "a/b", "..", "x" * 300, "\ud800", 5, None])
+def test_a_post_that_answers_with_no_usable_slug_is_nonsense(world: World, slug: Any) -> None:
+    world.butter.items[POST.ref] = post() | {"slug": slug}
+
+    with pytest.raises(Unavailable, match="another item"):
+        world.resolve(world.change())
 
 
 def test_slugs_that_point_at_each_other_do_not_run_in_a_circle(world: World) -> None:

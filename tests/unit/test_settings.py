@@ -86,6 +86,24 @@ def test_without_a_copy_a_failing_ssm_is_unavailable_and_named(aws: FakeAws, clo
         Settings("postgres", clock=clock).read()
 
 
+def test_the_first_setting_is_heard_at_once(aws: FakeAws, clock: Clock) -> None:
+    settings = Settings("postgres", clock=clock)
+    assert settings.read() == {}
+
+    put(aws, dsn="host=db")
+
+    assert settings.read() == {"dsn": "host=db"}
+
+
+def test_nothing_does_not_serve_while_ssm_fails(aws: FakeAws, clock: Clock) -> None:
+    settings = Settings("postgres", clock=clock)
+    settings.read()
+    aws.faults["ssm"] = 500
+
+    with pytest.raises(Unavailable):
+        settings.read()
+
+
 def test_dropped_settings_are_read_anew(aws: FakeAws, clock: Clock) -> None:
     settings = Settings("postgres", clock=clock)
     put(aws, dsn="wrong")

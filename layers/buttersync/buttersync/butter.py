@@ -19,7 +19,7 @@ from buttersync.outcomes import Misconfigured, Unavailable
 ENDPOINT = "https://api.buttercms.com/v2"
 PAGE_SIZE = 100
 """The most that the API gives: https://buttercms.com/docs/build-your-app/performance/pagination"""
-TIMEOUT = (3.05, 15)
+TIMEOUT = (3.05, 10)
 """Seconds to connect and between two bytes."""
 
 JsonObject = Mapping[str, Any]
@@ -30,6 +30,8 @@ class Listing(msgspec.Struct, frozen=True):
 
     items: Sequence[JsonObject]
     next_page: int | None
+    count: int = 0
+    """How many items the whole list has."""
 
 
 class Butter:
@@ -70,10 +72,8 @@ class Butter:
         items = data.get(group) if kind == "item" and isinstance(data, Mapping) else data
         if not isinstance(items, list) or not isinstance(meta, Mapping):
             raise Unavailable(f"ButterCMS answered {path} without a list")
-        next_page = meta.get("next_page")
-        return Listing(
-            [item for item in items if isinstance(item, Mapping)], next_page if _is_page(next_page) else None
-        )
+        next_page, count = _number(meta.get("next_page")), _number(meta.get("count"))
+        return Listing([item for item in items if isinstance(item, Mapping)], next_page, count or 0)
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> JsonObject | None:
         try:
@@ -81,7 +81,7 @@ class Butter:
                 self._endpoint + path, params=dict(parameters), timeout=TIMEOUT, allow_redirects=False
             )
         except (requests.exceptions.InvalidHeader, UnicodeError) as error:
-            raise Misconfigured("butter/read_token has characters that no header may hold") from error
+            raise Misconfigured("butter/read_token or butter/endpoint holds what does not belong there") from error
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.MissingSchema,
@@ -149,5 +149,5 @@ def _item_in(data: Any, collection: str) -> Any:
     return data[0] if isinstance(data, list) and len(data) == 1 else data
 
 
-def _is_page(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

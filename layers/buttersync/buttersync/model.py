@@ -5,6 +5,7 @@ milliseconds since 1970 (UTC), or, where a person reads them, ISO 8601 strings w
 compare as they are ordered.
 """
 
+import re
 from typing import Any, Literal, Self, cast, get_args
 from urllib.parse import quote, unquote
 
@@ -20,6 +21,10 @@ SINGLE_PAGES = "*"
 REF_BYTES = 900
 """The longest ref: an S3 key has room for 1,024 bytes, a DynamoDB sort key too, and a version follows."""
 
+# What no message may hold, and the slash, which would reach for another path of the Read API.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+_USABLE = re.compile(r"(?!\.{1,2}\Z)[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff/]{1,255}")
+
 TITLE_CHARACTERS = 300
 SUMMARY_CHARACTERS = 300
 URL_CHARACTERS = 2048
@@ -30,6 +35,11 @@ NO_ANNOUNCE = "no-announce"
 
 Malformed = msgspec.ValidationError
 """A message that is not one of ours; its text says which field is wrong."""
+
+
+def usable(name: str) -> bool:
+    """Whether it may be a slug, a page type or a collection's key: 1 to 255 characters that can travel and be read."""
+    return bool(_USABLE.fullmatch(name)) and not name.isspace()
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -80,6 +90,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag="
     """How often reading ButterCMS has failed."""
     not_before: int = 0
     """Not to be handled before this time (ms)."""
+    republish: str = ""
+    """The target (or ``all``) that is to hear the item even if it is unchanged."""
 
     @property
     def attributes(self) -> dict[str, str]:

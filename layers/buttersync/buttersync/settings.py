@@ -1,6 +1,7 @@
 """Settings and secrets from SSM Parameter Store, ``/buttersync/<stage>/<owner>/<name>``.
 
-Read once a cold start and again after five minutes. While SSM fails, a copy that has expired serves on.
+Read once a cold start and again after five minutes. While SSM fails, a copy that has expired serves on. That there is
+nothing is not remembered: whoever stores the first setting is heard at once.
 """
 
 import os
@@ -39,13 +40,13 @@ class Settings:
         """Name to value of every parameter that there is; raises Unavailable when SSM fails and no copy is at hand."""
         if self._copy is None or self._clock() >= self._read_again:
             try:
-                self._copy = dict(self._from_ssm())
+                self._copy = dict(self._from_ssm()) or None
                 self._read_again = self._clock() + FRESH_SECONDS
             except SSM_FAILED as error:
                 if self._copy is None:
                     raise Unavailable(f"SSM did not give the parameters under {self.path}: {error}") from error
                 self._read_again = self._clock() + RETRY_SECONDS
-        return self._copy
+        return self._copy or {}
 
     def drop(self) -> None:
         """Ask SSM at the next reading: the vendor has turned down what we have. The copy stays for when SSM fails."""
