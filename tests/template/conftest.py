@@ -15,7 +15,6 @@ OTHER = {
     "Timeout": 30,
     "Visibility": 180,
     "Memory": 256,
-    "Network": "internet",
 }
 """The row of a second target, which needs nothing else."""
 

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.template.expansion import Expanded
+import pytest
+
+from tests.template.expansion import ROOT, Expanded
 
 Alarm = Mapping[str, Any]
 
@@ -44,7 +46,7 @@ def test_the_first_message_in_any_dead_letter_queue_alarms(stack: Expanded) -> N
     assert all(rings_at_the_first(alarm) for _, alarm in watched)
 
 
-def test_a_message_that_waits_for_hours_in_any_queue_alarms(stack: Expanded) -> None:
+def test_a_message_that_nobody_reads_for_hours_alarms_in_any_queue(stack: Expanded) -> None:
     watched = alarms(stack, "AWS/SQS", "ApproximateAgeOfOldestMessage")
 
     found = sorted((dimensions for dimensions, _ in watched), key=by_name)
@@ -58,15 +60,46 @@ def test_a_message_that_waits_for_hours_in_any_queue_alarms(stack: Expanded) -> 
 def test_a_new_look_at_a_stale_reading_does_not_alarm_by_itself(stack: Expanded) -> None:
     longest = max(int(wait) for wait in stack.parameters["LookSeconds"].split(","))
 
-    assert stack.properties("ResolveAgeAlarm")["Threshold"] > longest
+    assert stack.properties("ResolveUnreadAlarm")["Threshold"] > longest
 
 
-def test_resolve_and_every_target_alarm_when_they_are_misconfigured(stack: Expanded) -> None:
-    watched = alarms(stack, "buttersync", "Misconfigured")
+def watches_resolve_and_every_target(stack: Expanded, metric: str) -> None:
+    watched = alarms(stack, "buttersync", metric)
 
     expected = [{"service": name, "stage": stack.parameters["Stage"]} for name in ["resolve", *stack.targets]]
     assert sorted((dimensions for dimensions, _ in watched), key=by_name) == sorted(expected, key=by_name)
     assert all(rings_at_the_first(alarm) for _, alarm in watched)
+
+
+def test_resolve_and_every_target_alarm_when_they_are_misconfigured(stack: Expanded) -> None:
+    watches_resolve_and_every_target(stack, "Misconfigured")
+
+
+def test_resolve_and_every_target_alarm_when_they_are_behind_though_sqs_tells_no_age_in_an_outage(
+    stack: Expanded,
+) -> None:
+    watches_resolve_and_every_target(stack, "Behind")
+
+
+@pytest.mark.parametrize("source", ["layers/buttersync/buttersync", "functions/resolve"])
+def test_what_is_watched_is_counted_in_the_code_of_targets_and_of_resolve(stack: Expanded, source: str) -> None:
+    text = "\n".join(path.read_text() for path in sorted((ROOT / source).glob("*.py")))
+    watched = [
+        alarm for alarm in stack.of_type("AWS::CloudWatch::Alarm").values() if alarm["Namespace"] == "buttersync"
+    ]
+
+    for metric in {alarm["MetricName"] for alarm in watched}:
+        assert f'"{metric}"' in text, metric
+
+
+def test_alarms_are_named_after_the_stage_and_no_two_share_a_name(stack: Expanded) -> None:
+    names = [alarm["AlarmName"] for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()]
+
+    assert len(set(names)) == len(names)
+    assert all(name.startswith(f"buttersync-{stack.parameters['Stage']}-") for name in names)
+    for owner in ["resolve", *stack.targets]:
+        own = {name.removeprefix(f"buttersync-{stack.parameters['Stage']}-{owner}-") for name in names}
+        assert {"dead-letters", "behind", "unread", "errors", "misconfigured"} <= own, owner
 
 
 def test_the_alarms_watch_the_names_under_which_the_functions_emit(stack: Expanded) -> None:
@@ -102,11 +135,19 @@ def test_the_route_has_the_metrics_that_its_alarms_watch(stack: Expanded) -> Non
     assert api["Name"] == f"buttersync-{stack.parameters['Stage']}"
 
 
-def test_an_ingest_that_breaks_down_or_finds_no_room_alarms(stack: Expanded) -> None:
-    for metric in ("Errors", "Throttles"):
-        [(dimensions, alarm)] = alarms(stack, "AWS/Lambda", metric)
-        assert dimensions == {"FunctionName": "${IngestFunction}"}
-        assert rings_at_the_first(alarm)
+def test_every_function_that_breaks_down_or_runs_out_of_time_alarms(stack: Expanded) -> None:
+    watched = alarms(stack, "AWS/Lambda", "Errors")
+
+    found = sorted(dimensions["FunctionName"] for dimensions, _ in watched)
+    assert found == sorted(f"${{{name}}}" for name in stack.of_type("AWS::Serverless::Function"))
+    assert all(list(dimensions) == ["FunctionName"] and rings_at_the_first(alarm) for dimensions, alarm in watched)
+
+
+def test_an_ingest_that_finds_no_room_alarms(stack: Expanded) -> None:
+    [(dimensions, alarm)] = alarms(stack, "AWS/Lambda", "Throttles")
+
+    assert dimensions == {"FunctionName": "${IngestFunction}"}
+    assert rings_at_the_first(alarm)
 
 
 def test_every_alarm_tells_the_alarm_topic_what_it_means_and_is_quiet_without_data(stack: Expanded) -> None:
@@ -137,6 +178,7 @@ def test_the_dashboard_shows_the_door_the_deliveries_and_the_queues_of_this_stag
         "Delivered",
         "Misconfigured",
         "DeadLettered",
+        "Behind",
         "ApproximateAgeOfOldestMessage",
     ):
         assert any(metric in row for row in rows), metric

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.template import test_alarms as alarms
+from tests.template import test_interface as interface
 from tests.template import test_permissions as permissions
 from tests.template import test_queues_and_storage as storage
 from tests.template.expansion import Expanded, expand
@@ -23,7 +24,7 @@ def properties(template: Template, name: str) -> dict[str, Any]:
 
 def sid(template: Template, role: str, name: str) -> dict[str, Any]:
     statements = properties(template, role)["Policies"][0]["PolicyDocument"]["Statement"]
-    [statement] = [statement for statement in statements if statement["Sid"] == name]
+    [statement] = [statement for statement in statements if statement.get("Sid") == name]
     found: dict[str, Any] = statement
     return found
 
@@ -109,7 +110,36 @@ def an_alarm_that_waits_for_a_second_loss(template: Template) -> None:
 
 
 def no_alarm_on_age(template: Template) -> None:
-    del template["Resources"]["ResolveAgeAlarm"]
+    del template["Resources"]["ResolveUnreadAlarm"]
+
+
+def an_alarm_that_believes_sqs(template: Template) -> None:
+    alarm = properties(template, "${T}BehindAlarm")
+    alarm["Namespace"], alarm["MetricName"] = "AWS/SQS", "ApproximateAgeOfOldestMessage"
+
+
+def an_alarm_on_what_nobody_counts(template: Template) -> None:
+    properties(template, "ResolveBehindAlarm")["MetricName"] = "Late"
+
+
+def an_unnoticed_break_down(template: Template) -> None:
+    properties(template, "${T}ErrorsAlarm")["Dimensions"][0]["Value"] = {"Ref": "ResolveFunction"}
+
+
+def two_alarms_of_one_name(template: Template) -> None:
+    properties(template, "${T}UnreadAlarm")["AlarmName"] = {"Fn::Sub": "buttersync-${Stage}-${T}-behind"}
+
+
+def interfaces_that_stay(template: Template) -> None:
+    sid(template, "${T}Role", "LeaveTheVpc")["Effect"] = "Deny"
+
+
+def a_layer_that_stages_share(template: Template) -> None:
+    properties(template, "SharedLayer")["LayerName"] = "buttersync"
+
+
+def a_door_that_asks_for_a_key(template: Template) -> None:
+    properties(template, "Api")["Auth"]["ApiKeyRequired"] = True
 
 
 @pytest.mark.parametrize(
@@ -146,7 +176,23 @@ def no_alarm_on_age(template: Template) -> None:
             an_alarm_that_waits_for_a_second_loss,
             alarms.test_every_webhook_that_the_door_turns_away_or_fails_alarms_and_strangers_elsewhere_do_not,
         ),
-        (no_alarm_on_age, alarms.test_a_message_that_waits_for_hours_in_any_queue_alarms),
+        (no_alarm_on_age, alarms.test_a_message_that_nobody_reads_for_hours_alarms_in_any_queue),
+        (
+            an_alarm_that_believes_sqs,
+            alarms.test_resolve_and_every_target_alarm_when_they_are_behind_though_sqs_tells_no_age_in_an_outage,
+        ),
+        (
+            an_alarm_on_what_nobody_counts,
+            alarms.test_resolve_and_every_target_alarm_when_they_are_behind_though_sqs_tells_no_age_in_an_outage,
+        ),
+        (an_unnoticed_break_down, alarms.test_every_function_that_breaks_down_or_runs_out_of_time_alarms),
+        (two_alarms_of_one_name, alarms.test_alarms_are_named_after_the_stage_and_no_two_share_a_name),
+        (
+            interfaces_that_stay,
+            permissions.test_a_target_that_left_the_vpc_can_still_have_its_network_interfaces_taken_away,
+        ),
+        (a_layer_that_stages_share, interface.test_a_stage_shares_no_layer_with_another),
+        (a_door_that_asks_for_a_key, interface.test_nothing_looks_at_a_body_before_ingest_has_compared_the_secret),
     ],
 )
 def test_a_broken_copy_is_found_out(

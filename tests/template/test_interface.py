@@ -1,6 +1,7 @@
 """What users script against and type in: parameters, outputs, the route, samconfig.toml; and what the code reads."""
 
 import re
+import shlex
 import tomllib
 from typing import Any
 
@@ -132,7 +133,10 @@ def test_webhooks_are_posted_to_one_path_and_a_person_may_look_at_it(stack: Expa
 
 def test_nothing_looks_at_a_body_before_ingest_has_compared_the_secret(stack: Expanded) -> None:
     assert stack.resources["Api"]["Type"] == "AWS::Serverless::Api"
-    assert not {"Models", "DefinitionBody", "DefinitionUri", "Auth"} & set(stack.properties("Api"))
+    assert not {"Models", "DefinitionBody", "DefinitionUri"} & set(stack.properties("Api"))
+    assert stack.properties("Api")["Auth"] == {
+        "ApiKeyRequired": False
+    }  # said, so that `sam deploy --guided` need not ask
     for event in stack.properties("IngestFunction")["Events"].values():
         assert set(event["Properties"]) == {"RestApiId", "Path", "Method"}
 
@@ -208,6 +212,10 @@ def test_every_target_is_given_what_the_shared_package_reads(stack: Expanded) ->
         assert shared <= set(stack.properties(f"{target}Function")["Environment"]["Variables"]), target
 
 
+def test_a_stage_shares_no_layer_with_another(stack: Expanded) -> None:
+    assert stack.properties("SharedLayer")["LayerName"] == f"buttersync-{stack.parameters['Stage']}"
+
+
 def test_every_function_and_the_layer_have_the_folder_that_the_template_names(template: dict[str, Any]) -> None:
     stack = expand(template)
 
@@ -226,7 +234,7 @@ def test_a_target_is_a_row_of_the_mapping_and_its_name(template: dict[str, Any])
     assert of_other == of_postgres
     assert of_postgres == {
         "DeadLetterQueue", "DeadLetterQueuePolicy", "Queue", "QueuePolicy", "Subscription", "LogGroup", "Role",
-        "Function", "Documents", "DeadLettersAlarm", "AgeAlarm", "MisconfiguredAlarm",
+        "Function", "Documents", "DeadLettersAlarm", "BehindAlarm", "UnreadAlarm", "ErrorsAlarm", "MisconfiguredAlarm",
     }  # fmt: skip
 
 
@@ -242,13 +250,12 @@ def test_the_row_of_a_target_decides_what_differs(template: dict[str, Any]) -> N
     assert stack.properties("postgresDocuments")["MaximumBatchingWindowInSeconds"] == "60"
 
 
-def test_only_what_needs_the_vpc_is_in_it(template: dict[str, Any]) -> None:
+def test_the_targets_alone_are_in_the_vpc_and_only_if_there_are_subnets(template: dict[str, Any]) -> None:
     assert "VpcConfig" not in expand(template).properties("postgresFunction")
 
     stack = with_every_option(template)
     vpc = {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
-    assert stack.properties("postgresFunction")["VpcConfig"] == vpc
-    assert stack.properties("otherFunction")["VpcConfig"] == {"SubnetIds": [], "SecurityGroupIds": []}
+    assert [stack.properties(f"{target}Function")["VpcConfig"] for target in stack.targets] == [vpc, vpc]
     assert "VpcConfig" not in stack.properties("IngestFunction")
     assert "VpcConfig" not in stack.properties("ResolveFunction")
 
@@ -270,27 +277,50 @@ def samconfig() -> dict[str, Any]:
 
 
 def overrides(samconfig: dict[str, Any], environment: str) -> dict[str, str]:
-    pairs = samconfig[environment]["deploy"]["parameters"]["parameter_overrides"].split()
+    """The parameters that an environment gives, quoted or not: `sam deploy --guided` quotes them."""
+    pairs = shlex.split(samconfig[environment]["deploy"]["parameters"]["parameter_overrides"])
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def test_production_staging_and_the_local_stack_are_configured(samconfig: dict[str, Any]) -> None:
-    assert set(samconfig) == {"version", *ENVIRONMENTS}
-    assert samconfig["version"] == 0.1
+def capabilities(deploy: dict[str, Any]) -> set[str]:
+    """What an environment may do; `sam deploy --guided` writes the list as text."""
+    given = deploy["capabilities"]
+    return set(given.split() if isinstance(given, str) else given)
+
+
+def test_an_environment_that_the_sam_cli_has_written_is_read_too() -> None:
+    guided = {
+        "parameter_overrides": 'Stage="shop" PostUrl="" LookSeconds="5,60" PageUrl="https://shop.example/{slug}?a=b"',
+        "capabilities": "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND",
+    }
+
+    assert overrides({"default": {"deploy": {"parameters": guided}}}, "default") == {
+        "Stage": "shop",
+        "PostUrl": "",
+        "LookSeconds": "5,60",
+        "PageUrl": "https://shop.example/{slug}?a=b",
+    }
+    assert capabilities(guided) == {"CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"}
+
+
+def test_production_staging_and_the_local_stack_are_configured_and_lie_apart(samconfig: dict[str, Any]) -> None:
     stages = [overrides(samconfig, environment)["Stage"] for environment in ENVIRONMENTS]
-    assert stages == ["prod", "staging", "local"]
+    stacks = [samconfig[environment]["global"]["parameters"]["stack_name"] for environment in ENVIRONMENTS]
+
+    assert samconfig["version"] == 0.1
+    assert stages[1:] == ["staging", "local"]
+    assert len(set(stages)) == len(set(stacks)) == len(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_expands_the_loops_and_may_make_roles(samconfig: dict[str, Any], environment: str) -> None:
-    shared = samconfig[environment]["global"]["parameters"]
-    deploy = samconfig[environment]["deploy"]["parameters"]
+    assert samconfig[environment]["global"]["parameters"]["language_extensions"] is True
+    assert capabilities(samconfig[environment]["deploy"]["parameters"]) >= {"CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"}
 
-    assert shared["language_extensions"] is True
-    assert shared["stack_name"] == f"buttersync-{overrides(samconfig, environment)['Stage']}"
-    assert deploy["capabilities"] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
-    assert deploy["resolve_s3"] is True
-    assert deploy["confirm_changeset"] is (environment != "local")
+
+def test_nobody_is_asked_before_the_local_stack_changes(samconfig: dict[str, Any]) -> None:
+    assert samconfig["local"]["deploy"]["parameters"]["confirm_changeset"] is False
+    assert samconfig["staging"]["deploy"]["parameters"]["confirm_changeset"] is True
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -10,20 +10,20 @@ PARAMETERS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:paramet
 EVERYTHING = {
     "Trace": "X-Ray knows no resources",
     "JoinTheVpc": "Lambda asks for all network interfaces or none",
+    "LeaveTheVpc": "and so it does when it takes them away",
 }
 """The only statements that name `*`, and why AWS leaves no other way."""
 
 TRACE = ({"xray:PutTraceSegments", "xray:PutTelemetryRecords"}, {"*"})
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"}
-INTERFACES = {
+JOIN = {
     "ec2:CreateNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSubnets",
-    "ec2:DeleteNetworkInterface",
     "ec2:AssignPrivateIpAddresses",
     "ec2:UnassignPrivateIpAddresses",
 }
+LEAVE = {"ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"}
 
 Rights = dict[str, tuple[set[str], set[str]]]
 
@@ -81,9 +81,10 @@ def test_resolve_reads_the_read_token_but_no_webhook_secret(stack: Expanded) -> 
 def test_a_target_has_its_own_queues_its_own_settings_and_may_only_read_what_is_shared(stack: Expanded) -> None:
     for target in stack.targets:
         settings = f"{PARAMETERS}/{stack.parameters['Stage']}/{target}"
-        in_a_vpc = {"JoinTheVpc": (INTERFACES, {"*"})} if "VpcConfig" in in_use(stack, target) else {}
+        in_a_vpc = {"JoinTheVpc": (JOIN, {"*"})} if "VpcConfig" in stack.properties(f"{target}Function") else {}
 
         assert rights(stack, f"{target}Role") == in_a_vpc | {
+            "LeaveTheVpc": (LEAVE, {"*"}),
             "WriteLogs": (LOGS, {f"${{{target}LogGroup.Arn}}"}),
             "Trace": TRACE,
             "TakeDocuments": (CONSUME, {f"${{{target}Queue.Arn}}"}),
@@ -98,12 +99,13 @@ def test_a_target_has_its_own_queues_its_own_settings_and_may_only_read_what_is_
         }
 
 
-def in_use(stack: Expanded, target: str) -> Mapping[str, Any]:
-    """The function's properties, without a VPC that has no subnets: Lambda reads that as none."""
-    function = dict(stack.properties(f"{target}Function"))
-    if not function.get("VpcConfig", {}).get("SubnetIds"):
-        function.pop("VpcConfig", None)
-    return function
+def test_a_target_that_left_the_vpc_can_still_have_its_network_interfaces_taken_away(stack: Expanded) -> None:
+    for target in stack.targets:
+        of_ec2 = [it for role, it in statements(stack) if role == f"{target}Role" and it["Sid"].endswith("TheVpc")]
+        allowed = {action for it in of_ec2 if it["Effect"] == "Allow" for action in it["Action"]}
+
+        assert allowed >= LEAVE, target
+        assert not [it["Sid"] for it in of_ec2 if it["Effect"] == "Deny"], target
 
 
 def test_a_target_reaches_its_own_partition_of_the_delivery_table_alone(stack: Expanded) -> None:
