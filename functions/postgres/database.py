@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import certifi
@@ -29,9 +30,17 @@ Settings = Mapping[str, str]
 
 ANSWER_SECONDS = 5
 """So long a server may take to let us in or to begin a transaction; a kept connection is then replaced."""
-LOCK_SECONDS = 5
-WORK_SECONDS = 20
-"""So long a statement may take, and a transaction may be left alone by a worker that died."""
+IDLE_SECONDS = 20
+"""So long a transaction may be left alone by a worker that died: it may not hold its locks for long."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the server may be at one statement of a transaction, and wait for one lock, in seconds."""
+
+    statement: float
+    lock: float
+
 
 # ---------------------------------------------------------------------------------------------------- settings
 
@@ -87,6 +96,10 @@ def _with_roots(options: dict[str, str], authority: str | None) -> Iterator[dict
 # ------------------------------------------------------------------------------------------------------ client
 
 
+class NoAnswerInTime(psycopg2.OperationalError):
+    """The deadline has come, and the connection is of no more use."""
+
+
 class Connection(connection):
     """A connection on which nothing waits beyond `deadline` (seconds of the monotonic clock)."""
 
@@ -102,18 +115,10 @@ def _wait(waiting: Any) -> None:
         left = deadline - time.monotonic()
         reads, writes = ([waiting], []) if state == POLL_READ else ([], [waiting])
         if left <= 0 or not any(select.select(reads, writes, [], None if left == math.inf else left)):
-            raise psycopg2.OperationalError("the server gave no answer in time")
+            raise NoAnswerInTime("the server gave no answer in time")
 
 
 set_wait_callback(_wait)
-
-# SET LOCAL, not the option `options`, which RDS Proxy turns down. A worker that dies in a transaction may not hold its
-# locks for long.
-LIMITS = f"""
-SET LOCAL statement_timeout = '{WORK_SECONDS}s';
-SET LOCAL lock_timeout = '{LOCK_SECONDS}s';
-SET LOCAL idle_in_transaction_session_timeout = '{WORK_SECONDS}s';
-"""
 
 
 class Client:
@@ -124,30 +129,31 @@ class Client:
         self._settings: Settings = {}
 
     @contextmanager
-    def transaction(self, settings: Settings, deadline: float) -> Iterator[cursor]:
-        """A cursor whose work is committed at the end of the block, or rolled back; raises a Failure.
+    def transaction(self, settings: Settings, deadline: float, limits: Limits) -> Iterator[cursor]:
+        """A cursor whose work is committed at the end of the block, or rolled back.
 
-        `deadline` is in seconds of the monotonic clock.
+        `deadline` is in seconds of the monotonic clock. Raises psycopg2.Error, which has an SQLSTATE, if the server
+        turns the work down; a Failure if no work could begin or the connection broke: the next would fare no better.
         """
+        begun = self._begun(settings, deadline, limits)
         outlives = False
         try:
-            begun = self._begun(settings, deadline)
             with begun.cursor() as work:
                 yield work
             begun.commit()
             outlives = True
         except psycopg2.Error as error:
-            failure = failure_of(error)
-            outlives = isinstance(failure, Refused)
-            # Not `from error`: its text may quote the row.
-            raise failure from None
+            outlives = bool(error.pgcode) and not begun.closed
+            if outlives:
+                raise
+            raise Unavailable(f"the connection broke within a transaction: {type(error).__name__}") from None
         finally:
-            if not outlives:
-                self.close()
-            elif self._connection:
+            if outlives:
                 # If this fails, the next transaction finds the connection closed.
                 with suppress(psycopg2.Error):
-                    self._connection.rollback()
+                    begun.rollback()
+            else:
+                self.close()
 
     def close(self) -> None:
         """Forget the connection."""
@@ -155,16 +161,20 @@ class Client:
             self._connection.close()
         self._connection = None
 
-    def _begun(self, settings: Settings, deadline: float) -> Connection:
+    def _begun(self, settings: Settings, deadline: float, limits: Limits) -> Connection:
         if self._settings != settings:
             self.close()
         if self._connection:
             # If the server closed it while nobody looked, the first statement is the first to know.
             with suppress(psycopg2.Error):
-                return _begin(self._connection, deadline)
+                return _begin(self._connection, deadline, limits)
             self.close()
-        self._connection, self._settings = _connect(settings), settings
-        return _begin(self._connection, deadline)
+        try:
+            self._connection, self._settings = _connect(settings), settings
+            return _begin(self._connection, deadline, limits)
+        except psycopg2.Error as error:
+            self.close()
+            raise failure_of(error) from None
 
 
 def _connect(settings: Settings) -> Connection:
@@ -174,10 +184,15 @@ def _connect(settings: Settings) -> Connection:
     return made
 
 
-def _begin(idle: Connection, deadline: float) -> Connection:
+def _begin(idle: Connection, deadline: float, limits: Limits) -> Connection:
     idle.deadline = min(deadline, time.monotonic() + ANSWER_SECONDS)
-    with idle.cursor() as limits:
-        limits.execute(LIMITS)
+    with idle.cursor() as work:
+        # SET LOCAL, not the option `options`, which RDS Proxy turns down.
+        work.execute(
+            "SET LOCAL statement_timeout = %s; SET LOCAL lock_timeout = %s;"
+            " SET LOCAL idle_in_transaction_session_timeout = %s",
+            [round(seconds * 1000) for seconds in (limits.statement, limits.lock, IDLE_SECONDS)],
+        )
     idle.deadline = deadline
     return idle
 
@@ -189,8 +204,6 @@ REFUSED = {"22", "23", "44", "54", "P0"}
 """Data, constraints, check options, limits, and what a trigger of the user's raises: a matter of the one document."""
 MISCONFIGURED = {"0A", "28", "3D", "3F", "42"}
 """Not supported, not let in, no such database or schema, no such table or no right to it."""
-SPOKEN = MISCONFIGURED | {"08", "25", "40", "53", "55", "57"}
-"""Here the server's sentence is about itself; elsewhere it may quote a row."""
 
 LOCKED_OUT = (
     "authentication failed",
@@ -221,25 +234,26 @@ HINTS = {
 
 
 def failure_of(error: psycopg2.Error) -> Failure:
-    """What an error means for the documents; its text never holds a row's content or the password."""
-    family = (error.pgcode or "")[:2]
-    if family in REFUSED:
-        return Refused(_names(error))
-    if family in MISCONFIGURED:
-        return Misconfigured(_words(error))
-    if not family and any(words in str(error).lower() for words in LOCKED_OUT):
-        return Misconfigured(_words(error))
-    return Unavailable(_words(error) if family in SPOKEN or not family else _names(error))
+    """What an error means where no document is involved, in the server's own words, which never hold the password."""
+    words = error.diag.message_primary if error.pgcode else str(error)
+    return _failure(error, " ".join(filter(None, [error.pgcode, *str(words).split()])))
 
 
-def _names(error: psycopg2.Error) -> str:
-    """``23502 NotNullViolation (posts, title)``: the names that the server gives, and none of its sentences."""
+def failure_of_writing(error: psycopg2.Error) -> Failure:
+    """What an error means for the document: ``23502 NotNullViolation (posts, title)``.
+
+    The names that the server gives, and none of its sentences: they may quote the row, and a trigger may say anything.
+    """
     about = error.diag
     names = [about.table_name, about.column_name, about.constraint_name, about.datatype_name]
-    return f"{error.pgcode} {type(error).__name__} ({', '.join(filter(None, names))})".removesuffix(" ()")
+    said = f"{error.pgcode} {type(error).__name__} ({', '.join(filter(None, names))})"
+    return _failure(error, said.removesuffix(" ()"))
 
 
-def _words(error: psycopg2.Error) -> str:
-    words = error.diag.message_primary if error.pgcode else str(error)
-    said = " ".join(filter(None, [error.pgcode, *str(words).split()]))
-    return "; ".join([said, *(hint for sign, hint in HINTS.items() if sign.lower() in said.lower())])
+def _failure(error: psycopg2.Error, said: str) -> Failure:
+    family = (error.pgcode or "")[:2]
+    reason = "; ".join([said, *(hint for sign, hint in HINTS.items() if sign.lower() in said.lower())])
+    if family in REFUSED:
+        return Refused(reason)
+    locked_out = not family and any(words in said.lower() for words in LOCKED_OUT)
+    return Misconfigured(reason) if family in MISCONFIGURED or locked_out else Unavailable(reason)

@@ -6,21 +6,29 @@ table; its version stays.
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+import psycopg2
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
 from buttersync import delivery
 from buttersync.model import Document
-from buttersync.outcomes import DONE, Misconfigured, Outcome, Refused
-from database import ANSWER_SECONDS, Client, Settings
+from buttersync.outcomes import DONE, Failure, Misconfigured, Outcome, Refused
+from database import ANSWER_SECONDS, Client, Limits, Settings, failure_of, failure_of_writing
 
 CALL_SECONDS = 20
 """A call waits no longer for the server, but for one last try to connect."""
+
+PATIENT = Limits(statement=10, lock=5)
+HURRIED = Limits(statement=1, lock=0.05)
+"""For the search of who was too slow: of 50 documents, all locked take 99 tries and 5 s, a slow one takes 6 tries."""
+
+TOO_SLOW = ("55P03", "57014")
+"""A lock was not to be had in time, a statement was cancelled."""
 
 client = Client()
 
@@ -146,27 +154,47 @@ def _delete(work: cursor, table: str, refs: Sequence[str]) -> None:
 
 
 def deliver(settings: Settings, documents: Sequence[Document]) -> list[Outcome]:
-    """One transaction for all documents; if the server refuses one of them, the others are still written."""
-    return _halving(settings, documents, _deadline())
+    """One transaction for all documents; if the server turns it down, halves of them, down to those at fault."""
+    outcomes = _outcomes(settings, documents)
+    if not all(outcome is DONE or isinstance(outcome, Refused) for outcome in outcomes):
+        # It may be the connection's fault, for example if it is to a primary that was.
+        client.close()
+    return outcomes
 
 
-def _halving(settings: Settings, documents: Sequence[Document], deadline: float) -> list[Outcome]:
-    try:
-        with client.transaction(settings, deadline) as work:
-            write(work, documents)
-        return [DONE] * len(documents)
-    except Refused as refusal:
-        if len(documents) == 1:
-            return [refusal]
-    half = len(documents) // 2
-    return [
-        *_halving(settings, documents[:half], deadline),
-        *_halving(settings, documents[half:], deadline),
-    ]
+def _outcomes(settings: Settings, documents: Sequence[Document]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    parts, limits, deadline = [documents], PATIENT, _deadline()
+    while parts:
+        part = parts.pop()
+        try:
+            with client.transaction(settings, deadline, limits) as work:
+                write(work, part)
+            outcomes += [DONE] * len(part)
+        except Failure as failure:
+            # It holds for all that are left: no work could begin, the connection broke, or the time is over.
+            return outcomes + [failure] * (len(documents) - len(outcomes))
+        except psycopg2.Error as error:
+            limits = HURRIED if error.pgcode in TOO_SLOW else limits
+            if len(part) > 1:
+                parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+            else:
+                outcomes.append(failure_of_writing(error))
+    return outcomes
 
 
 def _deadline() -> float:
     return time.monotonic() + CALL_SECONDS
+
+
+@contextmanager
+def _asked(settings: Settings) -> Iterator[cursor]:
+    """A transaction for a person who asks; raises a Failure."""
+    try:
+        with client.transaction(settings, _deadline(), PATIENT) as work:
+            yield work
+    except psycopg2.Error as error:
+        raise failure_of(error) from None
 
 
 MIGRATIONS = sorted((Path(__file__).parent / "migrations").glob("*.sql"))
@@ -176,7 +204,7 @@ SETUP_LOCK = 0x62757474
 
 def setup(settings: Settings) -> str:
     """Apply the migrations that the database lacks, in order, each in a transaction; raises a Failure."""
-    with client.transaction(settings, _deadline()) as work:
+    with _asked(settings) as work:
         lacking = _lacking(work)
     applied = [file.stem for file in lacking if _apply(settings, file)]
     return f"applied {', '.join(applied)}" if applied else f"nothing to do: {MIGRATIONS[-1].stem} is there"
@@ -194,7 +222,7 @@ def _lacking(work: cursor) -> list[Path]:
 
 def _apply(settings: Settings, file: Path) -> bool:
     """False if another setup has applied it meanwhile."""
-    with client.transaction(settings, _deadline()) as work:
+    with _asked(settings) as work:
         work.execute("SELECT pg_advisory_xact_lock(%s)", (SETUP_LOCK,))
         work.execute(
             "CREATE TABLE IF NOT EXISTS buttersync_migrations"
@@ -216,7 +244,7 @@ RIGHTS = {
 
 def check(settings: Settings) -> str:
     """Whether documents could be delivered now, without writing anything; raises a Failure."""
-    with client.transaction(settings, _deadline()) as work:
+    with _asked(settings) as work:
         work.execute(
             "SELECT current_setting('server_version'), current_database(), current_user,"
             " current_setting('transaction_read_only') = 'on'"
