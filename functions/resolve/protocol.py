@@ -121,7 +121,8 @@ class Resolver:
         if change.claims == "draft" and not row.published:
             # Another worker may have read it while it was published, and not have recorded it yet.
             return self._doubtful(change, pointer, "draft of nothing published")
-        reading = self._read(change)
+        # Last seen elsewhere: an old copy, from before the rename, would bring back what has left this ref.
+        reading = self._read(change, fresh=change.look > 0 or _elsewhere(change, pointer))
         if change.republish and reading.content and decisions.same(row, reading):
             self.republish(row, reading, change.republish)
         reason = decisions.doubt(row, change, reading)
@@ -185,9 +186,9 @@ class Resolver:
         except documents.Nonsense as error:
             raise Unavailable(f"ButterCMS answered nonsense: {error}") from error
 
-    def _read(self, change: Change) -> Reading:
+    def _read(self, change: Change, *, fresh: bool) -> Reading:
         identity, at = change.identity, self.now()
-        item = self._reader.item(identity, self.rules.locale_parameter(identity.locale), fresh=change.look > 0)
+        item = self._reader.item(identity, self.rules.locale_parameter(identity.locale), fresh=fresh)
         if item is not None and not documents.matches(identity, item):
             self._meet_another(change, item)
             item = None
@@ -233,7 +234,7 @@ class Resolver:
 
     def _leave(self, change: Change, pointer: Pointer | None) -> None:
         """If the item was last seen elsewhere, ask what became of it there; that ref is read for itself."""
-        if pointer and pointer.item_ref not in ("", change.identity.ref):
+        if pointer and _elsewhere(change, pointer):
             self._send(_old_ref(change, pointer.item_ref), 0)
 
     def _point(self, change: Change, pointer: Pointer, announce_key: str) -> None:
@@ -245,6 +246,10 @@ class Resolver:
         # Once set it never changes; until then each reading asks.
         self._live_since = self._live_since or self.table.live_since()
         return Site(self._live_since, self.rules.announce_window)
+
+
+def _elsewhere(change: Change, pointer: Pointer | None) -> bool:
+    return pointer is not None and pointer.item_ref not in ("", change.identity.ref)
 
 
 def _old_ref(change: Change, ref: str) -> Change:

@@ -388,6 +388,20 @@ def test_a_rename_whose_worker_died_after_recording_does_not_wait_for_the_last_l
     assert (first.identity, first.event, first.look) == (OLD_POST, "delete", 0)
 
 
+def test_an_old_copy_of_a_slug_that_was_left_brings_nothing_back(world: World) -> None:
+    """The event of the first publishing is handled after the rename, and a cache still has the post at its old slug."""
+    late = world.change(identity=OLD_POST, numeric_id=7)
+    world.butter.items[POST.ref] = post("hello", day=24)
+    world.resolve(world.change(numeric_id=7))
+    world.butter.cached[OLD_POST.ref] = post("hallo")
+
+    world.resolve(late)
+    world.drain()
+
+    assert not world.row(OLD_POST).published
+    assert world.row().published
+
+
 def test_a_late_removal_by_the_former_owner_of_a_slug_changes_nothing(world: World) -> None:
     late = world.change("removed", numeric_id=7)
     world.butter.items[POST.ref] = post()
