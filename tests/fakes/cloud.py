@@ -212,9 +212,12 @@ class S3:
     errors: dict[str, str | Exception] = field(default_factory=dict)
     missing: str = "AccessDenied"
     """What S3 says of a key that there is not: this, without the right to list the bucket."""
+    read: list[str] = field(default_factory=list)
+    """The keys that were asked for."""
 
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
         assert Bucket == "archive"
+        self.read.append(Key)
         error = self.errors.get(Key)
         if isinstance(error, Exception):
             raise error

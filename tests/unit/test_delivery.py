@@ -12,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 from buttersync import delivery
 from buttersync.model import Identity
 from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable
-from buttersync.queues import LONG_STEP, SCHEDULE
+from buttersync.queues import SCHEDULE
 from buttersync.rows import ABSENT, Row
 from buttersync.works import Busy, Skipped
 from tests.fakes.cloud import DAY, QUEUE
@@ -350,7 +350,7 @@ def test_a_bad_key_is_tried_on_the_long_steps_only(shop: Target) -> None:
     shop.vendor.always = Misconfigured("403 Invalid API key")
 
     assert shop.round() == {message}
-    assert shop.visible_in(message) >= LONG_STEP
+    assert shop.visible_in(message) >= 900
     assert shop.row()["status"] == "misconfigured"
 
 
@@ -677,12 +677,48 @@ def test_what_no_longer_fits_into_the_functions_time_is_handed_back(shop: Target
 def test_the_time_is_looked_at_again_before_each_single_try(shop: Target) -> None:
     shop.send(document("a"))
     late = {shop.send(document("b")), shop.send(document("c"))}
-    left = iter([ENOUGH_MS, ENOUGH_MS, 0, 0])
+    left = iter([ENOUGH_MS, ENOUGH_MS, ENOUGH_MS, 0, 0])
     shop.remaining = lambda: next(left)
     shop.vendor.answer = lambda outcomes: [] if len(outcomes) > 1 else outcomes
 
     assert shop.round() == late
     assert shop.row("a")["status"] == "done"
+
+
+def test_the_archive_is_no_longer_read_when_the_time_to_deliver_is_gone(shop: Target) -> None:
+    ids = [shop.send(document(f"post-{number}")) for number in range(50)]
+    shop.remaining = lambda: ENOUGH_MS - 2_000 * len(shop.cloud.s3.read)
+
+    failed = shop.round(most=50)
+
+    assert failed == set(ids)
+    assert len(shop.cloud.s3.read) == 2 * delivery.LOADERS
+    assert {shop.row(f"post-{number}")["status"] for number in range(50)} == {"busy"}
+
+
+def test_a_batch_of_usual_articles_is_one_call(shop: Target) -> None:
+    for number in range(50):
+        shop.send(document(f"post-{number}", text="word " * 2_000, fields={"body": "<p>word</p>" * 2_000}))
+
+    assert shop.round(most=50) == set()
+    assert [len(call) for call in shop.vendor.calls] == [50]
+
+
+def test_long_documents_are_delivered_in_several_calls_so_that_the_memory_holds_them(shop: Target) -> None:
+    for number in range(6):
+        shop.send(document(f"post-{number}", text="x" * (delivery.CALL_CHARACTERS // 2)))
+
+    assert shop.round() == set()
+    assert [len(call) for call in shop.vendor.calls] == [2, 2, 2]
+    assert {shop.row(f"post-{number}")["status"] for number in range(6)} == {"done"}
+
+
+def test_calls_that_no_longer_fit_are_handed_back_and_those_before_are_done(shop: Target) -> None:
+    ids = [shop.send(document(f"post-{number}", text="x" * delivery.CALL_CHARACTERS)) for number in range(3)]
+    shop.remaining = lambda: 0 if shop.vendor.calls else ENOUGH_MS
+
+    assert shop.round() == set(ids[1:])
+    assert [shop.row(f"post-{number}")["status"] for number in range(3)] == ["done", "busy", "busy"]
 
 
 def test_a_message_that_never_fits_is_dead_lettered_after_ten_days(shop: Target) -> None:

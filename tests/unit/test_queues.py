@@ -60,12 +60,14 @@ def test_nobody_comes_back_before_the_vendor_said(attempts: int, after: float, w
 
 
 @given(ATTEMPTS, JITTER)
-def test_what_only_a_person_can_mend_is_tried_on_the_long_steps_alone(attempts: int, jitter: float) -> None:
-    assert delay(attempts, misconfigured=True, random=lambda: jitter) >= LONG_STEP
+def test_what_only_a_person_can_mend_is_tried_every_quarter_of_an_hour_at_most(attempts: int, jitter: float) -> None:
+    assert delay(attempts, misconfigured=True, random=lambda: jitter) >= 900
 
 
-def test_two_messages_that_failed_together_do_not_come_back_together() -> None:
-    assert len({delay(5) for _ in range(20)}) > 1
+@pytest.mark.parametrize("misconfigured", [False, True])
+@given(ATTEMPTS)
+def test_two_messages_that_failed_together_do_not_come_back_together(misconfigured: bool, attempts: int) -> None:
+    assert len({delay(attempts, misconfigured=misconfigured) for _ in range(20)}) > 1
 
 
 def test_every_step_is_waited_for_before_a_message_is_given_up() -> None:
@@ -171,6 +173,20 @@ def test_whatever_characters_it_holds_a_message_can_be_dead_lettered(body: str, 
 
         [letter] = cloud.sqs.queues[DEAD_LETTERS]
         assert len(letter.attributes["reason"]) <= 300
+
+
+@given(st.text(st.characters(), min_size=1, max_size=400))
+def test_whatever_characters_it_holds_a_message_can_be_sent(body: str) -> None:
+    with Cloud().installed() as cloud:
+        Queue(QUEUE, DEAD_LETTERS).send(body, {"odd": "\x00"})
+
+        assert len(cloud.sqs.queues[QUEUE]) == 1
+
+
+def test_a_character_that_sqs_refuses_is_replaced_in_a_message(cloud: Cloud, queue: Queue) -> None:
+    queue.send('{"a": "x\ufffe\uffff"}', {})
+
+    assert cloud.sqs.queues[QUEUE][0].body == '{"a": "x\ufffd\ufffd"}'
 
 
 def test_a_letter_that_sqs_does_not_take_is_an_error_so_that_the_message_stays(cloud: Cloud, queue: Queue) -> None:

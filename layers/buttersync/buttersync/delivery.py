@@ -49,7 +49,11 @@ BUSY_SECONDS = 5
 OUT_OF_TIME = Busy("it did not fit into the rest of the function's time", BUSY_SECONDS)
 
 LOADERS = 8
-"""Archive objects that are read at a time; boto3 keeps 10 connections."""
+"""Archive objects that are read at a time; boto3 keeps 10 connections. By the time-outs of `client` a silent AWS takes
+16 s of it: two tries of 4 s at S3 and, for what is gone, as many at DynamoDB."""
+
+CALL_CHARACTERS = 4_000_000
+"""With so much JSON, a call to the vendor is full: what 50 long articles have, or one that is odd."""
 
 METRICS = {
     "done": "Delivered",
@@ -233,8 +237,9 @@ class Batch:
             for work in works:
                 self._end(work, failure)
             return
-        for work, outcome in self._outcomes(settings, self._loaded(works)):
-            self._end(work, outcome)
+        for few in self._calls(works):
+            for work, outcome in self._outcomes(settings, few):
+                self._end(work, outcome)
 
     def _try_alone(self, work: Work) -> None:
         row = marked(work.row)
@@ -243,18 +248,34 @@ class Batch:
         elif self._recorded(work, row):
             self._try([replace(work, stored=row)])
 
-    def _loaded(self, works: Sequence[Work]) -> list[Work]:
+    def _calls(self, works: Sequence[Work]) -> Iterator[list[Work]]:
+        """The loaded works, for one call to the vendor, or for more if there is much in them."""
+        few: list[Work] = []
+        room = CALL_CHARACTERS
+        for work in self._loaded(works):
+            few.append(work)
+            room -= len(work.document.to_json())
+            if room <= 0:
+                yield few
+                few, room = [], CALL_CHARACTERS
+        yield few
+
+    def _loaded(self, works: Sequence[Work]) -> Iterator[Work]:
+        """The works with their whole documents, a few at a time, for as long as there is time to deliver them."""
+        for start in range(0, len(works), LOADERS):
+            few = works[start : start + LOADERS]
+            for work, document in zip(few, self._documents_of(few), strict=True):
+                if isinstance(document, Failure):
+                    self._end(work, document)
+                else:
+                    yield replace(work, document=document)
+
+    def _documents_of(self, works: Sequence[Work]) -> list[Document | Failure]:
+        if not self._fits():
+            return [OUT_OF_TIME] * len(works)
         client("s3")  # Made before the threads start: boto3 may not make two at a time.
         with ThreadPoolExecutor(LOADERS) as pool:
-            documents = list(pool.map(self._whole, works))
-        for work, document in zip(works, documents, strict=True):
-            if isinstance(document, Failure):
-                self._end(work, document)
-        return [
-            replace(work, document=document)
-            for work, document in zip(works, documents, strict=True)
-            if isinstance(document, Document)
-        ]
+            return list(pool.map(self._whole, works))
 
     def _whole(self, work: Work) -> Document | Failure:
         try:

@@ -27,8 +27,8 @@ SCHEDULE = (5, 15, 60, 300, 900, 3_600, 10_800, 21_600, LONGEST_STEP, LONGEST_ST
 LEAST_JITTER = 0.8
 """A wait is between this part of its step and the whole step."""
 
-LONG_STEP = 900
-"""Misconfigured waits at least this: only a person can mend it."""
+LONG_STEP = 1_125
+"""The shortest step of misconfigured, at least 900 s with the least jitter: only a person can mend it."""
 
 GIVE_UP_AGE = 10 * 86_400
 """A message this old is dead-lettered: after 14 days SQS would drop it without a word."""
@@ -56,8 +56,9 @@ def delay(
     The answer may be longer than a message can be hidden: who waits keeps the moment, and sleeps again if woken early.
     """
     step = SCHEDULE[min(max(attempts, 1), len(SCHEDULE)) - 1]
-    wait = step * (LEAST_JITTER + (1 - LEAST_JITTER) * random())
-    return max(wait, retry_after, LONG_STEP if misconfigured else 0)
+    if misconfigured:
+        step = max(step, LONG_STEP)
+    return max(step * (LEAST_JITTER + (1 - LEAST_JITTER) * random()), retry_after)
 
 
 def exhausted(attempts: int, sent_at: int, now: int) -> bool:
@@ -122,7 +123,7 @@ class Queue:
         """Send to the source queue, to be received after `delay` seconds, at most 900; raises botocore's errors."""
         client("sqs").send_message(
             QueueUrl=self.url,
-            MessageBody=body,
+            MessageBody=sendable(body),
             MessageAttributes=_typed(attributes),
             DelaySeconds=_whole(delay, LONGEST_DELAY),
         )
