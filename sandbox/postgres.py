@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sandbox.processes import free_port
+from sandbox.processes import free_port, guarded
 
 USER = "postgres"
 UNPRIVILEGED = "nobody"
@@ -27,12 +27,8 @@ STOP_SECONDS = 20.0
 # Test equipment: what a crash of the machine would lose does not matter, the time does.
 FAST = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
 
-GUARDIAN = """
-cat >/dev/null
-kill -QUIT "$1"
-[ -z "$2" ] || { sleep 0.5; rm -rf "$2"; }
-"""
-"""Waits until its input ends, which it does with us; then ends the server, and removes the directory if it is named."""
+QUIT = 'kill -QUIT "$pid"; [ -z "$1" ] || { sleep 0.5; rm -rf "$1"; }'
+"""Ends the server, and removes the directory if it is named."""
 
 
 class PostgresError(RuntimeError):
@@ -102,7 +98,11 @@ class Postgres:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -127,17 +127,10 @@ class Postgres:
 
     def _launch(self) -> None:
         address = ("-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
+        command = self._command("postgres", "-D", str(self._data), *address, *FAST)
+        ending = (QUIT, str(self.directory) if self._own else "")
         with self.log.open("ab") as log:
-            self._server = subprocess.Popen(
-                self._command("postgres", "-D", str(self._data), *address, *FAST),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **self._identity(),
-            )
-        command = ("/bin/sh", "-c", GUARDIAN, "sh", str(self._server.pid), str(self.directory) if self._own else "")
-        self._guardian = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+            self._server, self._guardian = guarded(command, log, ending, **self._identity())
 
     def _await_readiness(self) -> None:
         deadline = time.monotonic() + START_SECONDS

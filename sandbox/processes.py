@@ -9,12 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import IO, Any
 
 PATIENCE_SECONDS = 3
 LINES_SHOWN = 15
 
-GUARDIAN = 'cat >/dev/null; kill -s KILL -- "-$1"'
-"""Waits until its input ends, which it does with us, then ends a whole process group."""
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit status of a program that Ctrl-C has ended."""
+
+TELLING = 'echo $$; exec "$@" >&2'
+"""Tells the guardian the number of its process, then becomes the program, whose output goes to the log."""
+
+GUARDIAN = "read -r pid || exit; cat >/dev/null; "
+"""Waits until its input ends, which it does with us; then comes what ends the process `$pid`."""
+
+KILL_GROUP = 'kill -s KILL -- "-$pid"'
 
 
 class SandboxError(Exception):
@@ -28,11 +37,7 @@ class Program:
         self.name = Path(command[0]).name
         self.log = log
         with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
-            )
-        guardian = ("/bin/sh", "-c", GUARDIAN, "sh", str(self._process.pid))
-        self._guardian = subprocess.Popen(guardian, stdin=subprocess.PIPE, start_new_session=True)
+            self._process, self._guardian = guarded(command, output, (KILL_GROUP,), env=env)
 
     def finish(self, seconds: float) -> None:
         """Waits for the end; raises SandboxError with the log's last lines unless it is good and in time."""
@@ -68,6 +73,28 @@ class Program:
     def _error(self, what: str) -> SandboxError:
         last_lines = self.log.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
         return SandboxError("\n  ".join([f"{self.name} {what}. The end of {self.log}:", *last_lines]))
+
+
+def guarded(
+    command: Sequence[str], output: IO[bytes], ending: Sequence[str], **options: Any
+) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    """Starts a program, in a session of its own, and before it its guardian, which runs `ending` when we end.
+
+    `ending` is a shell script, which knows the program as `$pid`, and its arguments; `options` are for `Popen`. Since
+    the program itself tells the guardian who it is, an interrupt at any moment leaves nothing that would outlive us.
+    """
+    script, *arguments = ending
+    watch = ("/bin/sh", "-c", GUARDIAN + script, "sh", *arguments)
+    guardian = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
+    told = ("/bin/sh", "-c", TELLING, "sh", *command)
+    try:
+        started = subprocess.Popen(
+            told, stdin=subprocess.DEVNULL, stdout=guardian.stdin, stderr=output, start_new_session=True, **options
+        )
+    except BaseException:
+        guardian.communicate()
+        raise
+    return started, guardian
 
 
 @contextmanager

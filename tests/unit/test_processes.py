@@ -10,11 +10,38 @@ from pathlib import Path
 import pytest
 
 from sandbox.processes import SandboxError, orderly_end, program
+from tests.leftovers import watched
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELL = "/bin/sh"
 BEATS = "while :; do echo beat; sleep 0.02; done"
 """A loop that lets its log grow for as long as it lives."""
+INTERRUPTED_AT_EVERY_LINE = """
+import itertools, os, signal, sys
+from pathlib import Path
+from sandbox.processes import Program
+
+def interrupt_at(wanted):
+    lines = itertools.count(1)
+    def trace(frame, event, _argument):
+        if event == "line" and next(lines) == wanted:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+    return trace
+
+def start(line):
+    sys.settrace(interrupt_at(line))
+    try:
+        Program(("/bin/sleep", "30"), Path(sys.argv[1]), os.environ)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+first = next(line for line in itertools.count(1) if start(line))
+sys.settrace(None)
+print(first)
+"""
+"""Starts a program again and again, interrupted at a later line each time, until one starts before its interrupt."""
 WITH_CHILD = (SHELL, "-c", f"{BEATS} & wait")
 STUBBORN = (SHELL, "-c", f"trap '' TERM; {BEATS}")
 
@@ -64,6 +91,17 @@ with program({WITH_CHILD!r}, Path({str(log)!r}), os.environ):
         ours.kill()
 
     assert not beats(log)
+
+
+def test_a_start_that_is_interrupted_at_any_line_leaves_nothing_behind(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with watched(log) as all_ended:
+        command = (sys.executable, "-c", INTERRUPTED_AT_EVERY_LINE, str(log))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=60, check=True)
+
+        assert int(done.stdout) > 100
+        assert all_ended()
 
 
 def test_a_failed_program_shows_the_end_of_its_log(tmp_path: Path) -> None:

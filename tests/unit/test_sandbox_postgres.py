@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 
 from sandbox.postgres import Postgres, PostgresError, copy_for_everybody
+from tests.leftovers import watched
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER = """
@@ -23,6 +24,25 @@ with Postgres(Path(sys.argv[1])) as postgres:
     print(postgres.dsn, flush=True)
     time.sleep(60)
 """
+INTERRUPTED = """
+import itertools, signal, subprocess, sys
+from pathlib import Path
+from sandbox.postgres import Postgres
+lines = itertools.count(1)
+def trace(frame, event, _argument):
+    within = event == "line" and frame.f_code.co_filename == subprocess.__file__
+    if within and next(lines) == int(sys.argv[2]):
+        signal.raise_signal(signal.SIGINT)
+    return trace
+postgres = Postgres()
+print(postgres.directory, flush=True)
+postgres.start().stop()
+postgres.log = Path(sys.argv[1])
+sys.settrace(trace)
+with postgres:
+    pass
+"""
+"""Interrupts the second start at one of the lines of `subprocess` that Python runs for it."""
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +184,15 @@ def _is_gone(dsn: str) -> bool:
                 return True
         time.sleep(0.05)
     return False
+
+
+@pytest.mark.parametrize("line", range(15, 330, 35))
+def test_a_start_that_is_interrupted_leaves_nothing_behind(line: int, tmp_path: Path) -> None:
+    with watched(tmp_path / "log") as all_ended:
+        command = (sys.executable, "-c", INTERRUPTED, str(tmp_path / "log"), str(line))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+        assert done.stderr.endswith("KeyboardInterrupt\n")
+        assert all_ended()
+    assert not Path(done.stdout.strip()).exists()
