@@ -557,6 +557,31 @@ def test_a_target_without_settings_that_never_delivered_is_dormant(
     assert "Misconfigured" not in line
 
 
+def test_a_dormant_target_hears_of_its_first_settings_at_once(bare: Target) -> None:
+    bare.send(document("a"))
+    bare.round()
+
+    bare.cloud.ssm.parameters[PATH + "key"] = "open sesame"
+    bare.send(document("b"))
+    bare.round()
+
+    assert [[one.identity.name for one in call] for call in bare.vendor.calls] == [["b"]]
+
+
+@pytest.mark.parametrize(("minutes", "counted"), [(59, False), (61, True)])
+def test_a_document_that_still_fails_after_an_hour_counts_as_behind(
+    shop: Target, capsys: pytest.CaptureFixture[str], minutes: int, counted: bool
+) -> None:
+    shop.send(document())
+    shop.vendor.always = Unavailable("503")
+    shop.cloud.clock.now += minutes * 60
+
+    shop.round()
+
+    [line] = metrics(capsys)
+    assert ("Behind" in line) == counted
+
+
 @pytest.mark.parametrize("cold", [False, True])
 def test_a_target_that_has_delivered_is_misconfigured_when_its_settings_are_gone(shop: Target, cold: bool) -> None:
     shop.send(document("before"))

@@ -63,7 +63,12 @@ METRICS = {
     "misconfigured": "Misconfigured",
     "refused": "Refused",
 }
-"""What is counted under which name, beside ``DeadLettered``."""
+"""What is counted under which name, beside ``DeadLettered`` and ``Behind``."""
+
+BEHIND_MS = 3_600_000
+"""A document that goes back to the queue after this counts as ``Behind``: the age that SQS gives leaves out what was
+received three times.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
 
 QUIET = ("done", "skipped", "dormant", "busy")
 """The ends that are not worth a warning."""
@@ -358,6 +363,8 @@ class Batch:
             self._back(work, delay(work.receive_count, retry_after(failure)))
 
     def _back(self, work: Work, seconds: float) -> None:
+        if self._loop.now() - work.sent_at > BEHIND_MS:
+            self.counts["Behind"] += 1
         for message in work.messages:
             self._loop.queue.later(message.receipt, seconds)
 
