@@ -21,7 +21,8 @@ SHARED = {"aws_lambda_powertools", "msgspec", "requests"}
 def required(function: Path) -> set[str]:
     """The modules of the packages that the function's requirements name, its vendor's SDK foremost."""
     requirements = function / "requirements.in"
-    names = set(requirements.read_text().split()) if requirements.exists() else set()
+    lines = requirements.read_text().splitlines() if requirements.exists() else []
+    names = {line.split("==")[0] for line in lines if not line.startswith("#")}
     return {module for module, packages in packages_distributions().items() if names & set(packages)}
 
 
