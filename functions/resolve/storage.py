@@ -49,6 +49,8 @@ class ContentTable:
         found = {ref: Row(ref=ref) for ref in refs}
         todo = [{"ref": {"S": ref}} for ref in found]
         for _ in range(len(todo) // BATCH_KEYS + READ_ROUNDS):
+            if not todo:
+                return found
             some, rest = todo[:BATCH_KEYS], todo[BATCH_KEYS:]
             answer = client("dynamodb").batch_get_item(
                 RequestItems={self._name: {"Keys": some, "ConsistentRead": True}}
@@ -57,8 +59,6 @@ class ContentTable:
                 row = _struct(Row, item)
                 found[row.ref] = row
             todo = rest + answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
-            if not todo:
-                return found
         raise Unavailable("DynamoDB kept leaving out rows of the content table")
 
     def record(self, row: Row) -> None:

@@ -73,6 +73,10 @@ def test_pending_is_cleared_only_for_the_version_that_was_published(table: Conte
     assert table.row(POST.ref).pending == ""
 
 
+def test_no_rows_are_read_without_asking(table: ContentTable) -> None:
+    assert table.rows([]) == {}
+
+
 def test_rows_are_read_by_the_hundred(table: ContentTable) -> None:
     refs = [f"post:{number}:en" for number in range(230)]
     for ref in refs[::50]:
