@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 DEV := .local/venv/dev/bin
-LOCK := .local/venv/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK := UV_CACHE_DIR=$${UV_CACHE_DIR:-.local/cache/uv} .local/venv/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-strip-extras
 
 FUNCTIONS := $(patsubst %/,%,$(sort $(dir $(wildcard functions/*/*.py))))

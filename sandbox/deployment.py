@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.emulator import REGION, Emulator, bare_environment
-from sandbox.processes import SandboxError, orderly_end, program
+from sandbox.processes import SandboxError, orderly_end, program, stopped
 from sandbox.progress import step
-from sandbox.tools import LOCAL, ROOT, VENVS
+from sandbox.tools import LOCAL, ROOT, VENVS, caches
 from sandbox.tools import program as installed
 
 BUILD = LOCAL / "build"
@@ -92,7 +92,7 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
 def _sam(arguments: tuple[str, ...], log: Path, variables: Mapping[str, str]) -> None:
     configuration = ("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local")
     command = (installed("sam", "sam"), *arguments, *configuration)
-    with program(command, log, {**bare_environment(), **_quiet(), **variables}) as sam:
+    with program(command, log, {**caches(), **bare_environment(), **_quiet(), **variables}) as sam:
         sam.finish(SAM_SECONDS)
 
 
@@ -138,6 +138,8 @@ def main() -> str | int:
             commands[sys.argv[1]](LOCAL / f"sam-{sys.argv[1]}.log")
     except SandboxError as error:
         return f"\n{error}"
+    except KeyboardInterrupt:
+        return stopped()
     return 0
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sandbox.processes import SandboxError, orderly_end
+from sandbox.processes import SandboxError, orderly_end, stopped
+from sandbox.progress import step
 from sandbox.stack import Stack
 from sandbox.tools import LOCAL, VENVS
 
@@ -21,7 +22,7 @@ LOCK = HOME.with_suffix(".lock")
 OUTPUT = LOCAL / "local.log"
 ENV = LOCAL / "env"
 STOP_SECONDS = 60
-INTERRUPTED = 128 + signal.SIGINT
+BACKFILL_SECONDS = 30
 
 WELCOME = """
 The local stack is up.
@@ -32,7 +33,7 @@ The local stack is up.
   AWS         {AWS_ENDPOINT_URL}
   logs        {logs}
 
-In this shell, or any other:
+In this shell, or any other (`aws` is the AWS CLI, 2.13 or newer):
 
   source {env}
   curl -sS "$WEBHOOK_URL" -H "X-Webhook-Secret: $WEBHOOK_SECRET" -d '{webhook}'
@@ -72,7 +73,8 @@ def up() -> None:
 def run() -> None:
     """Keeps the stack up until Ctrl-C or SIGTERM."""
     with Stack.start(HOME) as stack:
-        stack.invoke("resolve", {"command": "backfill"})
+        with step("Backfilling the example site"):
+            backfill(stack)
         print(welcome(stack), flush=True)
         ENV.write_text(exports(stack))
         try:
@@ -80,6 +82,20 @@ def run() -> None:
                 signal.pause()
         finally:
             ENV.unlink()
+
+
+def backfill(stack: Stack) -> None:
+    """Brings what the site has published to the targets' queues; raises SandboxError."""
+    answer = stack.invoke("resolve", {"command": "backfill"})
+    if not answer["ok"]:
+        raise SandboxError(f"the backfill did not begin: {answer['message']}")
+    end = time.monotonic() + BACKFILL_SECONDS
+    while not stack.invoke("resolve", answer["progress"])["done"]:
+        if time.monotonic() > end:
+            raise SandboxError(
+                f"the backfill did not end in {BACKFILL_SECONDS} s; the logs are in {_shown(stack.logs)}"
+            )
+        time.sleep(0.1)
 
 
 def welcome(stack: Stack) -> str:
@@ -146,8 +162,7 @@ def main() -> str | int:
     except SandboxError as error:
         return f"\n{error}"
     except KeyboardInterrupt:
-        print("\nStopped.")
-        return INTERRUPTED
+        return stopped()
     return 0
 
 

@@ -1,5 +1,7 @@
 """Starting programs so that they can be stopped with all their children, whatever ends us."""
 
+from __future__ import annotations
+
 import os
 import signal
 import socket
@@ -127,6 +129,12 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def stopped() -> int:
+    """Says so, after Ctrl-C; returns the exit status."""
+    print("\nStopped.")
+    return INTERRUPTED
 
 
 def free_port() -> int:

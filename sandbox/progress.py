@@ -1,5 +1,7 @@
 """Saying what takes its time, and how long it took."""
 
+from __future__ import annotations
+
 import sys
 import threading
 import time

@@ -97,7 +97,7 @@ class Stack:
             try:
                 yield _started(home, site or example_site(), servers)
             finally:
-                with undisturbed():
+                with undisturbed(), step("Stopping what was started"):
                     servers.close()
 
 
@@ -212,7 +212,8 @@ def _alone(home: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise SandboxError(f"process {lock.read().strip()} has a stack in {home}; end that one first") from None
+            other = lock.read().strip()
+            raise SandboxError(f"process {other} has a stack in {home}; end that one first: kill {other}") from None
         lock.truncate(0)
         print(os.getpid(), file=lock, flush=True)
         shutil.rmtree(home, ignore_errors=True)

@@ -3,8 +3,11 @@
 They are apart because their pins contradict each other: *dev* runs the sandbox, the demo and the tests, *ministack*
 emulates AWS, *sam* builds and deploys. A fourth, *uv*, installs them: in a third of the time that pip takes.
 
-Runs before anything is installed, so it imports the standard library only.
+Runs before anything is installed, so it imports the standard library only; and in any Python 3, to say that it is too
+old, so what this module imports must have annotations that are not evaluated.
 """
+
+from __future__ import annotations
 
 import fcntl
 import hashlib
@@ -18,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox.processes import stopped
 from sandbox.progress import step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +44,11 @@ Name another one: make PYTHON=python3.13 ..."""
 def program(environment: str, name: str) -> str:
     """The path of a program in one of the environments, for example ``program("sam", "sam")``."""
     return str(VENVS / environment / "bin" / name)
+
+
+def caches() -> dict[str, str]:
+    """Where uv and pip, unless the environment says otherwise, keep what they have downloaded."""
+    return {"UV_CACHE_DIR": str(LOCAL / "cache" / "uv"), "PIP_CACHE_DIR": str(LOCAL / "cache" / "pip")}
 
 
 def install(environments: Sequence[str]) -> None:
@@ -78,14 +87,17 @@ def _make(name: str) -> None:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, env=_environment(), cwd=ROOT)
+    """Raises CalledProcessError with what the command said; what it says when Ctrl-C ends it is of no use."""
+    subprocess.run(
+        command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
-def _environment() -> dict[str, str]:
-    """Ours, and for uv what the person told pip: the address of the registry's mirror, and its certificate."""
+def environment() -> dict[str, str]:
+    """Ours, the caches, and for uv what pip was told: the address of the registry's mirror, and its certificate."""
     names = {"UV_DEFAULT_INDEX": "PIP_INDEX_URL", "SSL_CERT_FILE": "PIP_CERT"}
     meant = {ours: os.environ[theirs] for ours, theirs in names.items() if theirs in os.environ}
-    return {"PIP_DISABLE_PIP_VERSION_CHECK": "1", **meant, **os.environ}
+    return {"PIP_DISABLE_PIP_VERSION_CHECK": "1", **caches(), **meant, **os.environ}
 
 
 def _is_current(name: str) -> bool:
@@ -121,7 +133,9 @@ def main() -> str | int:
         if what is None:
             install(sys.argv[1:] or ENVIRONMENTS)
     except subprocess.CalledProcessError as error:
-        what = f"Installing failed ({' '.join(error.cmd[:3])} …): see the message above. Is the network there?"
+        what = f"{error.stdout}\nInstalling failed ({' '.join(error.cmd[:3])} …). Is the network there?"
+    except KeyboardInterrupt:
+        return stopped()
     return what or 0
 
 

@@ -12,7 +12,7 @@ def watched(log: Path) -> Iterator[Callable[[], bool]]:
     """Makes the log a pipe, which all that is started holds open; asks whether nobody does, for which 5 s may pass."""
     log.unlink(missing_ok=True)
     os.mkfifo(log)
-    with open(os.open(log, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+    with os.fdopen(os.open(log, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
 
         def all_ended() -> bool:
             end = time.monotonic() + 5
