@@ -85,12 +85,12 @@ def run() -> None:
 
 
 def backfill(stack: Stack) -> None:
-    """Brings what the site has published to the targets' queues; raises SandboxError."""
+    """Brings what the site has published into the store; raises SandboxError."""
     answer = stack.invoke("resolve", {"command": "backfill"})
     if not answer["ok"]:
         raise SandboxError(f"the backfill did not begin: {answer['message']}")
     end = time.monotonic() + BACKFILL_SECONDS
-    while not stack.invoke("resolve", answer["progress"])["done"]:
+    while not stack.invoke("resolve", answer["progress"])["done"] or stack.on_the_way():
         if time.monotonic() > end:
             raise SandboxError(
                 f"the backfill did not end in {BACKFILL_SECONDS} s; the logs are in {_shown(stack.logs)}"

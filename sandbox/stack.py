@@ -84,6 +84,13 @@ class Stack:
         """Invokes ``ingest``, ``resolve`` or a target and returns its answer; raises SandboxError if it broke down."""
         return invoke(self.emulator, function, event)
 
+    def on_the_way(self) -> int:
+        """How many messages are in the queues of resolve and postgres, waiting, hidden or being handled."""
+        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+        urls = [self.outputs[f"{owner}QueueUrl"] for owner in ("resolve", "postgres")]
+        answers = [self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names) for url in urls]
+        return sum(int(answer["Attributes"][name]) for answer in answers for name in names)
+
     @classmethod
     @contextmanager
     def start(cls, home: Path, site: Site | None = None) -> "Iterator[Stack]":

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg2
 import requests
 
-from sandbox.local import exports, welcome
+from sandbox.local import backfill, exports, welcome
 from sandbox.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,14 +37,16 @@ def test_the_curl_line_is_accepted(stack: Stack, tmp_path: Path) -> None:
     assert answer.json() == {"accepted": True, "event": "post.published", "id": "pruning-roses"}
 
 
-def test_the_psql_line_reads_a_table(stack: Stack, tmp_path: Path) -> None:
+def test_the_psql_line_shows_the_posts_of_the_site(stack: Stack, tmp_path: Path) -> None:
     _, dsn, _, statement = sourced(stack, tmp_path, line_of(stack, "psql"))
+
+    backfill(stack)
 
     connection = psycopg2.connect(dsn)
     try:
         with connection.cursor() as cursor:
             cursor.execute(statement)
-            assert cursor.description is not None
+            assert "compost-in-a-small-yard" in [slug for slug, *_ in cursor.fetchall()]
     finally:
         connection.close()
 
