@@ -105,19 +105,11 @@ class Story:
         """Waits until nothing is on its way; raises WentWrong."""
         deadline, quiet = time.monotonic() + PATIENCE, time.monotonic() + QUIET
         while time.monotonic() < quiet:
-            if messages := self.on_the_way():
+            if messages := self.stack.on_the_way():
                 quiet = time.monotonic() + QUIET
             if time.monotonic() > deadline:
                 raise WentWrong(f"the queues should be empty after {PATIENCE:.0f} s, but {messages} messages are left")
             time.sleep(0.1)
-
-    def on_the_way(self) -> int:
-        """How many messages are in the queues of resolve and postgres, waiting, hidden or being handled."""
-        kinds = ("", "NotVisible", "Delayed")
-        names = [f"ApproximateNumberOfMessages{kind}" for kind in kinds]
-        urls = [self.stack.outputs[f"{owner}QueueUrl"] for owner in ("resolve", "postgres")]
-        answers = [self.stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names) for url in urls]
-        return sum(int(answer["Attributes"][name]) for answer in answers for name in names)
 
     def rows(self) -> Rows:
         """What the store holds now, versions included."""
