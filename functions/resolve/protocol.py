@@ -121,8 +121,11 @@ class Resolver:
         if change.claims == "draft" and not row.published:
             # Another worker may have read it while it was published, and not have recorded it yet.
             return self._doubtful(change, pointer, "draft of nothing published")
-        # Last seen elsewhere: an old copy, from before the rename, would bring back what has left this ref.
-        reading = self._read(change, fresh=change.look > 0 or _elsewhere(change, pointer))
+        # What is read plainly must be able to give itself away. A 404 has no `updated` to tell its age by, so only an
+        # event that says published, which a 404 contradicts, is; and an old copy of an item that was last seen
+        # elsewhere, from before its rename, would bring back what has left this ref.
+        plain = change.look == 0 and change.claims == "published" and not _elsewhere(change, pointer)
+        reading = self._read(change, fresh=not plain)
         if change.republish and reading.content and decisions.same(row, reading):
             self.republish(row, reading, change.republish)
         reason = decisions.doubt(row, change, reading)
@@ -141,7 +144,7 @@ class Resolver:
         return new.pending or "nothing new"
 
     def _doubtful(self, change: Change, pointer: Pointer | None, reason: str) -> str:
-        if change.look == 0:
+        if change.look == 0 or self.rules.is_last(change):
             self._leave(change, pointer)
         if not self.rules.is_last(change):
             self._look_again(change)

@@ -103,7 +103,7 @@ class Site:
             return [self.publish]
         if slug not in self.published:
             return [self.edit, self.republish, self.delete]
-        renames = [self.rename] if self._free(slug) else []
+        renames = [self.rename, self.rename_as_draft, self.rename_unpublished] if self._free(slug) else []
         return [self.edit, self.save_draft, self.unpublish, self.delete, *renames]
 
     def keep_copies(self) -> None:
@@ -134,6 +134,14 @@ class Site:
         free = self._free(slug)
         self.posts[free] = self.posts.pop(slug)
         return self._event("published", free, updated=self.time)
+
+    def rename_as_draft(self, slug: str) -> Event:
+        """Renamed and taken offline at once: a single event tells, with the new slug."""
+        return self.save_draft(self.rename(slug).slug)
+
+    def rename_unpublished(self, slug: str) -> Event:
+        """The same, by unpublishing."""
+        return self.unpublish(self.rename(slug).slug)
 
     def delete(self, slug: str) -> Event:
         return Event("removed", slug, self.posts.pop(slug).number)

@@ -359,6 +359,35 @@ def test_a_rename_together_with_going_offline_leaves_nothing_behind(world: World
     assert not world.row(OLD_POST).published
 
 
+def test_a_rename_that_goes_offline_while_the_old_slug_is_being_recorded_leaves_nothing_behind(world: World) -> None:
+    """Worker A has read the old slug; the only event of the rename finds no pointer yet; then A records."""
+    world.butter.items[OLD_POST.ref] = post("hallo")
+
+    def go_offline() -> None:
+        del world.butter.items[OLD_POST.ref]
+        world.butter.items[POST.ref] = post("hello", day=24, status="draft")
+        world.resolver.resolve(world.change("draft", numeric_id=7))
+
+    world.table.before_record = once(go_offline)
+    world.resolve(world.change(identity=OLD_POST, numeric_id=7))
+    world.drain()
+
+    assert not world.row(OLD_POST).published
+
+
+@pytest.mark.parametrize("former", [7, 8])
+def test_a_late_removal_and_a_cached_404_remove_nothing(world: World, former: int) -> None:
+    """The removal's webhook comes after the slug was published anew and read; a cache still has the time between."""
+    world.butter.items[POST.ref] = post()
+    world.resolve(world.change(numeric_id=8))
+    world.butter.cached[POST.ref] = None
+
+    world.resolve(world.change("removed", numeric_id=former))
+    world.drain()
+
+    assert world.row().published
+
+
 def test_a_rename_and_a_deletion_before_either_is_read_leave_nothing_behind(world: World) -> None:
     world.butter.items[OLD_POST.ref] = post("hallo")
     world.resolve(world.change(identity=OLD_POST, numeric_id=7))
