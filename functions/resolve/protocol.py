@@ -121,11 +121,7 @@ class Resolver:
         if change.claims == "draft" and not row.published:
             # Another worker may have read it while it was published, and not have recorded it yet.
             return self._doubtful(change, pointer, "draft of nothing published")
-        # What is read plainly must be able to give itself away. A 404 has no `updated` to tell its age by, so only an
-        # event that says published, which a 404 contradicts, is; and an old copy of an item that was last seen
-        # elsewhere, from before its rename, would bring back what has left this ref.
-        plain = change.look == 0 and change.claims == "published" and not _elsewhere(change, pointer)
-        reading = self._read(change, fresh=not plain)
+        reading = self._read(change, fresh=not _plain(row, change, pointer))
         if change.republish and reading.content and decisions.same(row, reading):
             self.republish(row, reading, change.republish)
         reason = decisions.doubt(row, change, reading)
@@ -249,6 +245,16 @@ class Resolver:
         # Once set it never changes; until then each reading asks.
         self._live_since = self._live_since or self.table.live_since()
         return Site(self._live_since, self.rules.announce_window)
+
+
+def _plain(row: Row, change: Change, pointer: Pointer | None) -> bool:
+    """Whether the item may be read through the caches: if an old copy would give itself away, or do no harm.
+
+    A 404 has no `updated` to tell its age by, so only for an event that says published, which a 404 contradicts. And
+    not where an old copy would bring back what is gone: removed, or seen at another ref since.
+    """
+    published = change.look == 0 and change.claims == "published"
+    return published and row.status != "removed" and not _elsewhere(change, pointer)
 
 
 def _elsewhere(change: Change, pointer: Pointer | None) -> bool:

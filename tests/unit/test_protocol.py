@@ -431,6 +431,20 @@ def test_an_old_copy_of_a_slug_that_was_left_brings_nothing_back(world: World) -
     assert world.row().published
 
 
+def test_a_late_event_and_an_old_copy_bring_nothing_back_that_was_removed(world: World) -> None:
+    """The webhook of an edit arrives after that of the unpublishing, and a cache still has the edited post."""
+    world.butter.items[POST.ref] = post()
+    world.resolve(world.change(numeric_id=7))
+    world.butter.items[POST.ref] = post(day=24, status="draft")
+    world.resolve(world.change("removed", numeric_id=7))
+    world.butter.cached[POST.ref] = post(day=24)
+
+    world.resolve(world.change(numeric_id=7))
+    world.drain()
+
+    assert not world.row().published
+
+
 def test_a_late_removal_by_the_former_owner_of_a_slug_changes_nothing(world: World) -> None:
     late = world.change("removed", numeric_id=7)
     world.butter.items[POST.ref] = post()
