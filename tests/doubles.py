@@ -94,7 +94,7 @@ class TopicDouble:
 
 
 class ButterDouble:
-    """ButterCMS: items by ref, and old copies that the plain URL shows instead while there are any."""
+    """ButterCMS: items by ref, and old copies that it shows instead until they are taken away."""
 
     def __init__(self) -> None:
         self.items: dict[str, Mapping[str, Any]] = {}
@@ -103,10 +103,10 @@ class ButterDouble:
         self.lists: dict[tuple[str, str, int, str | None], Listing] = {}
         self.before_answer: Callable[[], object] = lambda: None
 
-    def item(self, identity: Identity, locale: str | None = None, fresh: bool = False) -> Mapping[str, Any] | None:
-        self.asked.append((identity.ref, locale, fresh))
+    def item(self, identity: Identity, locale: str | None = None) -> Mapping[str, Any] | None:
+        self.asked.append((identity.ref, locale, True))
         self.before_answer()
-        if not fresh and identity.ref in self.cached:
+        if identity.ref in self.cached:
             return self.cached[identity.ref]
         return self.items.get(identity.ref)
 

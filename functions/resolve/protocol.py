@@ -31,7 +31,7 @@ SIBLING = "sibling"
 class Reader(Protocol):
     """The part of Butter that the protocol needs."""
 
-    def item(self, identity: Identity, locale: str | None = None, fresh: bool = False) -> Mapping[str, Any] | None: ...
+    def item(self, identity: Identity, locale: str | None = None) -> Mapping[str, Any] | None: ...
 
 
 class Table(Protocol):
@@ -121,7 +121,7 @@ class Resolver:
         if change.claims == "draft" and not row.published:
             # Another worker may have read it while it was published, and not have recorded it yet.
             return self._doubtful(change, pointer, "draft of nothing published")
-        reading = self._read(change, fresh=not _plain(row, change, pointer))
+        reading = self._read(change)
         if change.republish and reading.content and decisions.same(row, reading):
             self.republish(row, reading, change.republish)
         reason = decisions.doubt(row, change, reading)
@@ -137,13 +137,16 @@ class Resolver:
         self._leave(change, pointer)
         if pointer and reading.content:
             self._point(change, pointer, new.announce_key)
+        elif pointer and not self.rules.is_last(change):
+            # Another worker may have read the item elsewhere, and not have moved the pointer yet.
+            self._look_again(change, len(self.rules.look_seconds))
         return new.pending or "nothing new"
 
     def _doubtful(self, change: Change, pointer: Pointer | None, reason: str) -> str:
         if change.look == 0 or self.rules.is_last(change):
             self._leave(change, pointer)
         if not self.rules.is_last(change):
-            self._look_again(change)
+            self._look_again(change, change.look + 1)
         return f"doubtful: {reason}"
 
     def publish_pending(self, row: Row) -> Row:
@@ -185,9 +188,9 @@ class Resolver:
         except documents.Nonsense as error:
             raise Unavailable(f"ButterCMS answered nonsense: {error}") from error
 
-    def _read(self, change: Change, *, fresh: bool) -> Reading:
+    def _read(self, change: Change) -> Reading:
         identity, at = change.identity, self.now()
-        item = self._reader.item(identity, self.rules.locale_parameter(identity.locale), fresh=fresh)
+        item = self._reader.item(identity, self.rules.locale_parameter(identity.locale))
         if item is not None and not documents.matches(identity, item):
             self._meet_another(change, item)
             item = None
@@ -211,10 +214,10 @@ class Resolver:
         if change.event != SIBLING and len(sibling.ref) <= REF_BYTES:
             self._send(msgspec.structs.replace(change, identity=sibling, event=SIBLING), 0)
 
-    def _look_again(self, change: Change) -> None:
-        seconds = self.rules.look_seconds[change.look]
+    def _look_again(self, change: Change, look: int) -> None:
+        seconds = self.rules.look_seconds[look - 1]
         not_before = self.now() + seconds * 1000
-        again = msgspec.structs.replace(change, look=change.look + 1, attempts=0, not_before=not_before, republish="")
+        again = msgspec.structs.replace(change, look=look, attempts=0, not_before=not_before, republish="")
         self._send(again, seconds)
 
     def _publish(self, row: Row, document: Document) -> None:
@@ -233,7 +236,7 @@ class Resolver:
 
     def _leave(self, change: Change, pointer: Pointer | None) -> None:
         """If the item was last seen elsewhere, ask what became of it there; that ref is read for itself."""
-        if pointer and _elsewhere(change, pointer):
+        if pointer and pointer.item_ref not in ("", change.identity.ref):
             self._send(_old_ref(change, pointer.item_ref), 0)
 
     def _point(self, change: Change, pointer: Pointer, announce_key: str) -> None:
@@ -245,20 +248,6 @@ class Resolver:
         # Once set it never changes; until then each reading asks.
         self._live_since = self._live_since or self.table.live_since()
         return Site(self._live_since, self.rules.announce_window)
-
-
-def _plain(row: Row, change: Change, pointer: Pointer | None) -> bool:
-    """Whether the item may be read through the caches: if an old copy would give itself away, or do no harm.
-
-    A 404 has no `updated` to tell its age by, so only for an event that says published, which a 404 contradicts. And
-    not where an old copy would bring back what is gone: removed, or seen at another ref since.
-    """
-    published = change.look == 0 and change.claims == "published"
-    return published and row.status != "removed" and not _elsewhere(change, pointer)
-
-
-def _elsewhere(change: Change, pointer: Pointer | None) -> bool:
-    return pointer is not None and pointer.item_ref not in ("", change.identity.ref)
 
 
 def _old_ref(change: Change, ref: str) -> Change:

@@ -57,18 +57,40 @@ def test_what_is_not_there_is_none(sandbox: Sandbox) -> None:
     assert butter(sandbox).listing("page", "no-such-type", 1) is None
 
 
-def test_the_token_travels_in_a_header_and_a_fresh_reading_has_a_throw_away_parameter(sandbox: Sandbox) -> None:
+def test_the_token_travels_in_a_header(sandbox: Sandbox) -> None:
     sandbox.site.publish_post("hello", title="Hello")
-    path = "/v2/posts/hello/"
+
+    butter(sandbox).item(post("hello"))
+
+    [request] = sandbox.requests
+    assert "auth_token" not in str(request)
+    assert "***" in str(request.request.headers)
+
+
+def test_items_pass_every_cache_and_leave_no_404_in_it(sandbox: Sandbox) -> None:
     reader = butter(sandbox)
-    reader.item(post("hello"))
-    sandbox.butter.cdn.freeze(path)
+    assert reader.item(post("hello")) is None
+    sandbox.butter.cdn.purges = False
+    sandbox.site.publish_post("hello", title="Hello")
+    first = reader.item(post("hello"))
+    sandbox.butter.cdn.freeze("/v2/posts/hello/")
     sandbox.site.publish_post("hello", title="Edited")
 
-    cached, fresh = reader.item(post("hello")), reader.item(post("hello"), fresh=True)
+    second = reader.item(post("hello"))
 
-    assert (cached and cached["title"], fresh and fresh["title"]) == ("Hello", "Edited")
-    assert all("auth_token" not in str(request) for request in sandbox.requests)
+    assert (first and first["title"], second and second["title"]) == ("Hello", "Edited")
+
+
+def test_a_list_is_read_through_the_cache_unless_told_to_pass_it(sandbox: Sandbox) -> None:
+    sandbox.site.publish_post("hello", title="Hello")
+    reader = butter(sandbox)
+    reader.listing("post", "", 1)
+    sandbox.butter.cdn.purges = False
+    sandbox.site.publish_post("hello", title="Edited")
+
+    cached, fresh = reader.listing("post", "", 1), reader.listing("post", "", 1, fresh=True)
+
+    assert [listing and listing.items[0]["title"] for listing in (cached, fresh)] == ["Hello", "Edited"]
 
 
 def test_an_unknown_locale_is_misconfigured(sandbox: Sandbox) -> None:

@@ -42,13 +42,14 @@ class Butter:
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Token {token}"
 
-    def item(self, identity: Identity, locale: str | None = None, fresh: bool = False) -> JsonObject | None:
+    def item(self, identity: Identity, locale: str | None = None) -> JsonObject | None:
         """The item as it is, or None where there is none; a post may come as a draft.
 
-        `locale` is sent if given. `fresh` adds a throw-away parameter, so that no cached copy answers.
+        `locale` is sent if given. A throw-away parameter sees to it that no cached copy answers: an old one could not
+        always be told by its content, and a 404 that we fetched early would stay in the cache.
         Raises Unavailable or Misconfigured.
         """
-        answer = self._get(_path(identity), _parameters(locale, fresh))
+        answer = self._get(_path(identity), _parameters(locale, fresh=True))
         if answer is None:
             return None
         data = answer.get("data")
