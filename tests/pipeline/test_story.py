@@ -166,7 +166,7 @@ def test_a_butter_that_fails_for_a_while_loses_nothing(stack: Stack) -> None:
     assert eventually(lambda: titles(stack, "patient"), "the second reading") == ["Patient"]
 
 
-def test_an_old_copy_from_the_cdn_is_looked_at_again(stack: Stack) -> None:
+def test_a_cached_404_is_not_taken_for_the_truth(stack: Stack) -> None:
     stack.sandbox.butter.cdn.absent("/v2/posts/cached/")
 
     deliver(stack, stack.sandbox.site.publish_post("cached", title="Cached"))
