@@ -104,8 +104,8 @@ def body(**changes: Any) -> str:
     ("message", "named"),
     [
         ("{", "truncated"),
-        ("[" * 5000, "got `array`"),
-        (body().replace('"fields": {}', '"fields": {"a": ' + "[" * 5000 + "]" * 5000 + "}"), "recursion"),
+        ("[" * 100_000, "got `array`"),
+        (body().replace('"fields": {}', '"fields": {"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "recursion"),
         (body(version="5"), "$.version"),
         (body(version=0), "$.version"),
         (body(version=2**63), "$.version"),
