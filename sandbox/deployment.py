@@ -11,13 +11,14 @@ import platform
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sandbox.emulator import REGION, Emulator, bare_environment
-from sandbox.processes import SandboxError, orderly_end, program, stopped
+from sandbox.processes import commanded, program
 from sandbox.progress import step
 from sandbox.tools import LOCAL, ROOT, VENVS, caches
 from sandbox.tools import program as installed
@@ -128,19 +129,15 @@ def _alone() -> Iterator[None]:
         yield
 
 
+def _logged(name: str, act: Callable[[Path], None]) -> None:
+    with step(f"sam {name}"):
+        act(LOCAL / f"sam-{name}.log")
+
+
 def main() -> str | int:
     """Does what the argument says; the exit status is 0 if it did."""
-    commands = {"build": build, "validate": validate}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        return f"usage: python -m sandbox.deployment {'|'.join(commands)}"
-    try:
-        with orderly_end(), step(f"sam {sys.argv[1]}"):
-            commands[sys.argv[1]](LOCAL / f"sam-{sys.argv[1]}.log")
-    except SandboxError as error:
-        return f"\n{error}"
-    except KeyboardInterrupt:
-        return stopped()
-    return 0
+    acts = {"build": build, "validate": validate}
+    return commanded("sandbox.deployment", {name: partial(_logged, name, act) for name, act in acts.items()})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sandbox.processes import SandboxError, orderly_end, stopped
+from sandbox.processes import SandboxError, commanded
 from sandbox.progress import step
 from sandbox.stack import Stack
 from sandbox.tools import LOCAL, VENVS
@@ -153,17 +153,7 @@ def _shown(path: Path) -> Path:
 
 def main() -> str | int:
     """Does what the argument says; the exit status is 0 if it did."""
-    commands = {"up": up, "down": down, "run": run}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        return f"usage: python -m sandbox.local {'|'.join(commands)}"
-    try:
-        with orderly_end():
-            commands[sys.argv[1]]()
-    except SandboxError as error:
-        return f"\n{error}"
-    except KeyboardInterrupt:
-        return stopped()
-    return 0
+    return commanded("sandbox.local", {"up": up, "down": down, "run": run})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -129,6 +130,20 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def commanded(module: str, commands: Mapping[str, Callable[[], None]]) -> str | int:
+    """Does the command that the one argument names, in an orderly way; the exit status, or what went wrong."""
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        return f"usage: python -m {module} {'|'.join(commands)}"
+    try:
+        with orderly_end():
+            commands[sys.argv[1]]()
+    except SandboxError as error:
+        return f"\n{error}"
+    except KeyboardInterrupt:
+        return stopped()
+    return 0
 
 
 def stopped() -> int:

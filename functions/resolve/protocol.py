@@ -77,7 +77,8 @@ class Rules(msgspec.Struct, frozen=True):
         return change.look >= len(self.look_seconds)
 
 
-def _now() -> int:
+def now() -> int:
+    """The time (ms)."""
     return time.time_ns() // 1_000_000
 
 
@@ -92,7 +93,7 @@ class Resolver:
         topic: Publisher,
         send: Callable[[Change, float], None],
         rules: Rules,
-        now: Callable[[], int] = _now,
+        now: Callable[[], int] = now,
     ) -> None:
         self.table = table
         self.rules = rules

@@ -19,8 +19,9 @@ from buttersync.model import Change
 from buttersync.outcomes import Failure, Misconfigured, Unavailable, described
 from buttersync.queues import Message, Queue
 from buttersync.settings import Settings
+from buttersync.works import retry_after
 from documents import UrlPatterns
-from protocol import Resolver, Rules
+from protocol import Resolver, Rules, now
 from storage import Archive, ContentTable, Topic
 
 SUSPICIOUS_RECEIVES = 5
@@ -30,8 +31,6 @@ KILLING_RECEIVES = 10
 """A message received so often is given up as one that kills its worker."""
 HAND_BACK_SECONDS = 5
 """What did not fit into the remaining time comes back after this."""
-BEHIND_MS = 3_600_000
-"""A change that is still not read after this counts as ``Behind``."""
 PARK_SECONDS = queues.LONGEST_STEP
 """ButterCMS names the seconds until its quota begins anew, which may be weeks: the change is parked, not tried again.
 https://buttercms.com/docs/api/concepts/rate-limits-throttling"""
@@ -79,7 +78,7 @@ def _handle(message: Message, *, fits: bool) -> bool:
         return _dead_letter(message, message.body, f"not a change: {error}")
     if not fits:
         return _sent(message, lambda: _send(work, HAND_BACK_SECONDS))
-    wait = work.not_before - _now()
+    wait = work.not_before - now()
     if wait > 0:
         _queue().later(message.receipt, wait / 1000)
         return False
@@ -105,8 +104,7 @@ def _do(work: Change | Walk) -> None:
         result = resolver.resolve(work)
         logger.info(result, extra={"ref": work.identity.ref, "event": work.event, "look": work.look})
         return
-    table = ContentTable(os.environ["CONTENT_TABLE"])
-    counts = Walker(resolver, butter, _lists(), table.add, _send).walk(work)
+    counts = Walker(resolver, butter, _lists(), _table().add, _send).walk(work)
     logger.info("walked", extra={"walk": work.key, "page": work.page, "counts": counts})
 
 
@@ -114,18 +112,18 @@ def _again(message: Message, work: Change | Walk, failure: Failure) -> bool:
     """Send the work back as a new message, at the next step of the schedule, or give it up with the reason."""
     logger.warning(failure.status, extra={"reason": failure.reason, "attempts": work.attempts + 1})
     misconfigured = isinstance(failure, Misconfigured)
-    if isinstance(work, Change) and _now() - work.received_at > BEHIND_MS:
+    if isinstance(work, Change) and now() - work.received_at > queues.BEHIND_MS:
         metrics.add_metric("Behind", MetricUnit.Count, 1)
     metrics.add_metric("Misconfigured" if misconfigured else "Unavailable", MetricUnit.Count, 1)
     if misconfigured:
         settings.drop()
-    retry_after = getattr(failure, "retry_after", 0)
+    asked = retry_after(failure)
     attempts = work.attempts + 1
-    if retry_after > PARK_SECONDS or queues.exhausted(attempts, message.sent_at, _now()):
+    if asked > PARK_SECONDS or queues.exhausted(attempts, message.sent_at, now()):
         anew = msgspec.structs.replace(work, attempts=0, not_before=0)  # for when a person sends it back
         return _dead_letter(message, anew.to_json(), failure.reason, attempts)
-    wait = queues.delay(attempts, retry_after, misconfigured)
-    later = msgspec.structs.replace(work, attempts=attempts, not_before=_now() + int(wait * 1000))
+    wait = queues.delay(attempts, asked, misconfigured)
+    later = msgspec.structs.replace(work, attempts=attempts, not_before=now() + int(wait * 1000))
     return _sent(message, lambda: _send(later, wait))
 
 
@@ -156,7 +154,7 @@ def _backfill(event: Mapping[str, Any]) -> dict[str, Any]:
     republish = str(event.get("republish") or "")
     if republish not in (known := ["", "all", *_words("TARGETS")]):
         return {"ok": False, "message": f"no target {republish!r} to republish to; there are: {', '.join(known[1:])}"}
-    _table().begin(_now())
+    _table().begin(now())
     run = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
     walks = list(lists.walks(run, republish))
     for walk in walks:
@@ -190,10 +188,6 @@ def _unknown_command(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 COMMANDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"check": _check, "backfill": _backfill}
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _send(work: Change | Walk, delay: float) -> None:

@@ -12,17 +12,10 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from buttersync import archive
-from buttersync.clients import client
+from buttersync.clients import batch_get, client
 from buttersync.model import Document
-from buttersync.outcomes import Unavailable
-from buttersync.queues import sendable
+from buttersync.queues import sendable, typed
 from decisions import Pointer, Row
-
-BATCH_KEYS = 100
-"""BatchGetItem takes no more keys: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
-
-READ_ROUNDS = 5
-"""So often the keys that BatchGetItem left out under load are asked for again."""
 
 SITE_KEY = "site"
 """The item that holds `live_since`. It is no ref: those have a colon."""
@@ -47,19 +40,10 @@ class ContentTable:
     def rows(self, refs: Iterable[str]) -> dict[str, Row]:
         """The rows of many refs, read consistently; raises Unavailable if DynamoDB keeps leaving some out."""
         found = {ref: Row(ref=ref) for ref in refs}
-        todo = [{"ref": {"S": ref}} for ref in found]
-        for _ in range(len(todo) // BATCH_KEYS + READ_ROUNDS):
-            if not todo:
-                return found
-            some, rest = todo[:BATCH_KEYS], todo[BATCH_KEYS:]
-            answer = client("dynamodb").batch_get_item(
-                RequestItems={self._name: {"Keys": some, "ConsistentRead": True}}
-            )
-            for item in answer["Responses"].get(self._name, []):
-                row = _struct(Row, item)
-                found[row.ref] = row
-            todo = rest + answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
-        raise Unavailable("DynamoDB kept leaving out rows of the content table")
+        for item in batch_get(self._name, [{"ref": {"S": ref}} for ref in found], "content table"):
+            row = _struct(Row, item)
+            found[row.ref] = row
+        return found
 
     def record(self, row: Row) -> None:
         """Write a reading, on the condition that no other has been written since; raises Conflict."""
@@ -181,13 +165,10 @@ class Topic:
 
     def publish(self, document: Document, target: str = "all") -> None:
         """Publish the small message of the document, to all targets or to one."""
-        attributes = document.attributes(target)
         client("sns").publish(
             TopicArn=self._arn,
             Message=sendable(document.to_message()),
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-            },
+            MessageAttributes=typed(document.attributes(target)),
         )
 
 

@@ -14,6 +14,7 @@ import resolve
 from buttersync import queues
 from buttersync.clients import client
 from buttersync.model import Change, Document, Identity
+from protocol import now
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
 
@@ -68,7 +69,7 @@ class Stage:
         resolve.settings.drop()
 
     def change(self, **more: Any) -> Change:
-        values = {"identity": POST, "event": "post.published", "claims": "published", "received_at": resolve._now()}
+        values = {"identity": POST, "event": "post.published", "claims": "published", "received_at": now()}
         return Change(**{**values, **more})
 
     def handle(self, *messages: Any, receives: int = 1, context: Context | None = None) -> list[str]:
@@ -235,7 +236,7 @@ def test_at_the_end_of_the_schedule_the_change_is_dead_lettered_with_the_reason(
 
 
 def test_a_change_that_wakes_early_goes_back_to_sleep_unread(stage: Stage) -> None:
-    change = stage.change(not_before=resolve._now() + 60_000)
+    change = stage.change(not_before=now() + 60_000)
 
     stays = stage.handle(change)
 
@@ -315,7 +316,7 @@ def test_a_change_that_fails_for_an_hour_counts_as_behind(
 ) -> None:
     stage.sandbox.faults.add(Fault(kind="status", status=500))
 
-    stage.handle(stage.change(received_at=resolve._now() - minutes * 60_000))
+    stage.handle(stage.change(received_at=now() - minutes * 60_000))
 
     assert ("Behind" in metrics(capsys)) == counted
 

@@ -46,6 +46,11 @@ class World:
         self.time += 1000
         return self.resolver.resolve(change)
 
+    def rename(self, status: str = "published") -> None:
+        """The post at the old slug gets the new one, and its state, in one edit."""
+        del self.butter.items[OLD_POST.ref]
+        self.butter.items[POST.ref] = post("hello", day=24, status=status)
+
     def drain(self) -> None:
         """Handle what resolve has sent to its own queue, each when it is due, until nothing is left."""
         while self.sent.messages:
@@ -294,8 +299,7 @@ def test_a_worker_that_is_always_overtaken_gives_the_change_back(world: World) -
 def test_a_rename_removes_the_old_ref_and_keeps_the_announce_key(world: World) -> None:
     world.butter.items[OLD_POST.ref] = post("hallo")
     world.resolve(world.change(identity=OLD_POST, numeric_id=7))
-    del world.butter.items[OLD_POST.ref]
-    world.butter.items[POST.ref] = post("hello", day=24)
+    world.rename()
 
     world.resolve(change := world.change(numeric_id=7))
 
@@ -351,8 +355,7 @@ def test_a_rename_together_with_going_offline_leaves_nothing_behind(world: World
     """ButterCMS sends one event, with the new slug, where nothing is published; the old slug is what must go."""
     world.butter.items[OLD_POST.ref] = post("hallo")
     world.resolve(world.change(identity=OLD_POST, numeric_id=7))
-    del world.butter.items[OLD_POST.ref]
-    world.butter.items[POST.ref] = post("hello", day=24, status="draft")
+    world.rename(status="draft")
 
     world.resolve(world.change(claims, numeric_id=7))
     world.drain()
@@ -365,8 +368,7 @@ def test_a_rename_that_goes_offline_while_the_old_slug_is_being_recorded_leaves_
     world.butter.items[OLD_POST.ref] = post("hallo")
 
     def go_offline() -> None:
-        del world.butter.items[OLD_POST.ref]
-        world.butter.items[POST.ref] = post("hello", day=24, status="draft")
+        world.rename(status="draft")
         world.resolver.resolve(world.change("draft", numeric_id=7))
 
     world.table.before_record = once(go_offline)
@@ -391,8 +393,7 @@ def test_a_rename_and_a_deletion_before_either_is_read_leave_nothing_behind(worl
 def test_a_rename_whose_worker_died_after_recording_does_not_wait_for_the_last_look(world: World) -> None:
     world.butter.items[OLD_POST.ref] = post("hallo")
     world.resolve(world.change(identity=OLD_POST, numeric_id=7))
-    del world.butter.items[OLD_POST.ref]
-    world.butter.items[POST.ref] = post("hello", day=24)
+    world.rename()
     world.table.before_move = once(lambda: (_ for _ in ()).throw(TimeoutError()))
     world.sent.messages.clear()
     with pytest.raises(TimeoutError):
@@ -412,8 +413,7 @@ def test_an_item_that_is_not_where_its_event_says_is_looked_for_again_at_the_end
     world.butter.items[OLD_POST.ref] = post("hallo")
 
     def go_offline() -> None:
-        del world.butter.items[OLD_POST.ref]
-        world.butter.items[POST.ref] = post("hello", day=24, status="draft")
+        world.rename(status="draft")
         world.resolver.resolve(world.change("draft", numeric_id=7))
 
     world.table.before_record = once(go_offline)

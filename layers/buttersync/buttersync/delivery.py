@@ -21,7 +21,7 @@ from buttersync.archive import whole
 from buttersync.clients import client
 from buttersync.model import Document
 from buttersync.outcomes import DONE, Failure, Misconfigured, Outcome, Refused, Unavailable, described
-from buttersync.queues import Message, Queue, delay, exhausted
+from buttersync.queues import BEHIND_MS, Message, Queue, delay, exhausted
 from buttersync.rows import ABSENT, DeliveryTable, Row
 from buttersync.settings import Settings
 from buttersync.works import (
@@ -64,11 +64,6 @@ METRICS = {
     "refused": "Refused",
 }
 """What is counted under which name, beside ``DeadLettered`` and ``Behind``."""
-
-BEHIND_MS = 3_600_000
-"""A document that goes back to the queue after this counts as ``Behind``: the age that SQS gives leaves out what was
-received three times.
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
 
 QUIET = ("done", "skipped", "dormant", "busy")
 """The ends that are not worth a warning."""

@@ -30,6 +30,11 @@ LEAST_JITTER = 0.8
 LONG_STEP = 1_125
 """The shortest step of misconfigured, at least 900 s with the least jitter: only a person can mend it."""
 
+BEHIND_MS = 3_600_000
+"""What goes back to its queue after this counts as ``Behind``: the age that SQS gives leaves out what was received
+three times.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
+
 GIVE_UP_AGE = 10 * 86_400
 """A message this old is dead-lettered: after 14 days SQS would drop it without a word."""
 
@@ -124,7 +129,7 @@ class Queue:
         client("sqs").send_message(
             QueueUrl=self.url,
             MessageBody=sendable(body),
-            MessageAttributes=_typed(attributes),
+            MessageAttributes=typed(attributes),
             DelaySeconds=_whole(delay, LONGEST_DELAY),
         )
 
@@ -142,7 +147,7 @@ class Queue:
         own = [(name, value) for name, value in attributes.items() if name not in end]
         kept = dict(own[: MOST_ATTRIBUTES - len(end)])
         client("sqs").send_message(
-            QueueUrl=self.dead_letter_url, MessageBody=sendable(body) or "{}", MessageAttributes=_typed(kept | end)
+            QueueUrl=self.dead_letter_url, MessageBody=sendable(body) or "{}", MessageAttributes=typed(kept | end)
         )
 
 
@@ -150,5 +155,6 @@ def _whole(seconds: float, most: int) -> int:
     return math.ceil(min(max(seconds, 0), most))
 
 
-def _typed(attributes: Mapping[str, str]) -> dict[str, Any]:
+def typed(attributes: Mapping[str, str]) -> dict[str, Any]:
+    """Message attributes as SNS and SQS take them, of characters that they take."""
     return {name: {"DataType": "String", "StringValue": sendable(value)} for name, value in attributes.items()}

@@ -12,15 +12,8 @@ from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from buttersync.clients import client
+from buttersync.clients import batch_get, client
 from buttersync.outcomes import Unavailable
-
-MOST_KEYS = 100
-"""BatchGetItem takes no more keys.
-https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
-
-READ_ROUNDS = 5
-"""So often the keys that BatchGetItem left out under load are asked for again."""
 
 DELIVERED_KEY = "delivered"
 """The sort key of the item that says that this target has delivered; no ref is like it, for they all hold a colon."""
@@ -64,7 +57,7 @@ class DeliveryTable:
     def read(self, refs: Sequence[str]) -> dict[str, Row]:
         """The rows that there are, read consistently; `refs` holds none twice."""
         with _failing("read"):
-            items = [item for start in range(0, len(refs), MOST_KEYS) for item in self._items(refs[start:][:MOST_KEYS])]
+            items = list(batch_get(self._table, [self._key(ref) for ref in refs], "delivery table"))
         return {item["key"]["S"]: Row.from_item(item) for item in items}
 
     def write(self, ref: str, before: Row, after: Row) -> bool:
@@ -96,16 +89,6 @@ class DeliveryTable:
     def remember_delivery(self) -> None:
         """Keep that this target has delivered something."""
         self._update(DELIVERED_KEY, {"at": _now()})
-
-    def _items(self, refs: Sequence[str]) -> Iterator[Any]:
-        wanted: Any = {self._table: {"Keys": [self._key(ref) for ref in refs], "ConsistentRead": True}}
-        for _ in range(READ_ROUNDS):
-            answer = client("dynamodb").batch_get_item(RequestItems=wanted)
-            yield from answer["Responses"].get(self._table, [])
-            wanted = answer.get("UnprocessedKeys")
-            if not wanted:
-                return
-        raise Unavailable("DynamoDB kept leaving out rows of the delivery table")
 
     def _update(self, key: str, values: Mapping[str, Any], condition: str = "") -> None:
         with _failing("written"):
