@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from buttersync.html_text import plain_text
 from buttersync.model import NO_ANNOUNCE, URL_CHARACTERS
+from buttersync.words import strings, texts, words
 from cleaning import normal
-from html_text import plain_text
 
 Fields = dict[str, Any]
 
@@ -23,27 +24,12 @@ IMAGE_NAMES = (
 SHORT_CHARACTERS = 120
 """Of the texts without a usual name, only so short a one can be a title."""
 
-_NO_WORDS = re.compile(
-    r"""
-      (?:[a-z][a-z0-9+.-]*+:)?+//\S++                        # urls
-    | (?:mailto|tel|sms|javascript|data):\S*+
-    | www\.\S++
-    | [a-z0-9-]++(?:\.[a-z0-9-]++)++/\S*+                    # urls without a scheme
-    | \.{0,2}/\S*+                                           # paths, /v2/content/?keys=… of references too
-    | \#\S*+                                                 # anchors and colours
-    | (?:rgba?|hsla?|hwb|lab|lch|oklab|oklch)\([^()]*+\)
-    | \d{4}-\d\d-\d\d (?:[T\ ]\d\d:\d\d (?::\d\d)?+ \S*+)?+  # dates
-    | [^\s@]++@[^\s@.]++(?:\.[^\s@.]++)++                    # e-mail addresses
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
 _HTTP_URL = re.compile(r"https?://[^\s/?#][^\s\x00-\x1f\x7f<>\"]*", re.IGNORECASE)
 _IMAGE_URL = re.compile(
     r"https?://(?:cdn\.buttercms\.com/[^\s?#.]++|[^\s/?#]++/[^\s?#]*\.(?:jpe?g|png|gif|webp|avif|svg))(?:[?#]\S*)?",
     re.IGNORECASE,
 )
 """Media of ButterCMS have no extension, unless they are of another sort (``/video/teaser.mp4``)."""
-_MACHINERY = frozenset({"slug", "id"})
 
 
 def title_of(fields: Fields, name: str) -> str:
@@ -60,7 +46,7 @@ def summary_of(fields: Fields, title: str, every_text: Iterable[str]) -> str:
 def image_of(fields: Fields) -> str:
     """The first usual name with a url, then those of `seo`, then the first url that looks like an image."""
     usual = (media(value) for value in _usual(fields, IMAGE_NAMES))
-    return next(filter(None, usual), "") or next(filter(_IMAGE_URL.fullmatch, map(media, _strings(fields))), "")
+    return next(filter(None, usual), "") or next(filter(_IMAGE_URL.fullmatch, map(media, strings(fields))), "")
 
 
 def author_of(fields: Fields) -> str:
@@ -78,17 +64,6 @@ def categories_of(fields: Fields) -> tuple[str, ...]:
     values = _usual(fields, ("categories", "category"))
     found = (labels([value] if isinstance(value, str) else value) for value in values)
     return next(filter(None, found), ())
-
-
-def texts(value: Any) -> list[str]:
-    """The words of every text, in the order of the fields, through components, repeaters, references and lists."""
-    return list(filter(None, map(words, _strings(value))))
-
-
-def words(markup: str) -> str:
-    """The plain text, or nothing if the whole of it is a url, a path, an address, an anchor, a colour or a date."""
-    text = plain_text(markup)
-    return "" if _NO_WORDS.fullmatch(text) else text
 
 
 def text_at(fields: Fields, name: str) -> str:
@@ -159,19 +134,5 @@ def _component(value: Any) -> Fields:
 
 
 def _short_texts(fields: Fields) -> Iterator[str]:
-    short = (value for value in _strings(fields) if len(value) <= SHORT_CHARACTERS and "<" not in value)
+    short = (value for value in strings(fields) if len(value) <= SHORT_CHARACTERS and "<" not in value)
     return filter(None, map(words, short))
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Every string in it, depth first, without slugs, ids and the types of components."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
-    elif isinstance(value, dict):
-        machinery = _MACHINERY | {"type"} if "fields" in value else _MACHINERY
-        for key, one in value.items():
-            if key not in machinery:
-                yield from _strings(one)

@@ -15,6 +15,7 @@ import msgspec
 import content_fields
 from buttersync.model import LABEL_CHARACTERS, SINGLE_PAGES, SUMMARY_CHARACTERS, TITLE_CHARACTERS, Identity
 from buttersync.text import cut
+from buttersync.words import texts
 from cleaning import Nonsense, clean, without_addresses
 from content_fields import Fields
 from url_patterns import UrlPatterns
@@ -128,11 +129,11 @@ def _item(identity: Identity, data: Fields, patterns: UrlPatterns) -> Content:
 
 def _from_fields(fields: Fields, *, name: str, url: str, published_at: str | None, updated_at: str | None) -> Content:
     title = content_fields.title_of(fields, name)
-    texts = content_fields.texts(fields)
+    every_text = texts(fields)
     return Content(
         name=cut(name or title, TITLE_CHARACTERS),
         title=cut(title, TITLE_CHARACTERS),
-        summary=cut(content_fields.summary_of(fields, title, texts), SUMMARY_CHARACTERS),
+        summary=cut(content_fields.summary_of(fields, title, every_text), SUMMARY_CHARACTERS),
         url=url,
         image=content_fields.image_of(fields),
         author=cut(content_fields.author_of(fields), LABEL_CHARACTERS),
@@ -140,7 +141,7 @@ def _from_fields(fields: Fields, *, name: str, url: str, published_at: str | Non
         tags=content_fields.tags_of(fields),
         published_at=published_at,
         updated_at=updated_at,
-        text=" ".join(texts),
+        text=" ".join(every_text),
         fields=_kept(fields, frozenset()),
     )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from html_text import plain_text
+from buttersync.html_text import plain_text
 
 BYTES = 200_000
 SECONDS = 1.0

@@ -87,6 +87,7 @@ class Adapter:
     setup: Callable[[Mapping[str, str]], str]
     reset: Callable[[], None]
     worst_case: float
+    leased: Callable[[Mapping[str, str]], bool]
 
 
 class Delivery:
@@ -411,14 +412,16 @@ def handler(
     setup: Callable[[Mapping[str, str]], str],
     reset: Callable[[], None],
     worst_case: float,
+    leased: Callable[[Mapping[str, str]], bool] = lambda _: False,
 ) -> Handler:
     """The Lambda handler of a store.
 
     `required` names the settings that must be there. `deliver` gets whole documents (removed ones have identity,
     version and url), at most one of a ref, and returns an outcome for each in their order, or raises a Failure that
     holds for all. `check` looks, `setup` prepares; both return a sentence or raise a Failure. `reset` drops cached
-    clients. `worst_case` is how many seconds one `deliver` may take.
+    clients. `worst_case` is how many seconds one `deliver` may take. `leased` says, by the settings, whether the store
+itself cannot refuse an old write: then `deliver` gets only documents whose lease this worker holds.
     """
-    adapter = Adapter(target, required, deliver, check, setup, reset, worst_case)
+    adapter = Adapter(target, required, deliver, check, setup, reset, worst_case, leased)
     loop = cache(lambda: Delivery(adapter))  # At the first event, for the environment is the function's.
     return lambda event, context: loop().handle(event, context)

@@ -25,13 +25,18 @@ class Failure(Exception):
 
 
 class Unavailable(Failure):
-    """A 5xx, a time-out, throttling: the same request may pass later, not before `retry_after` seconds."""
+    """A 5xx, a time-out, throttling: the same request may pass later, not before `retry_after` seconds.
+
+    `unsure` says that the vendor may act on the request all the same, now or in a while: what it was sent was not
+    answered. A leased document then keeps its lease until that runs out, so that nothing newer can be overtaken.
+    """
 
     status = "unavailable"
 
-    def __init__(self, reason: str, retry_after: float = 0) -> None:
+    def __init__(self, reason: str, retry_after: float = 0, *, unsure: bool = False) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.unsure = unsure
 
 
 class Misconfigured(Failure):
