@@ -175,21 +175,22 @@ class Dynamo:
     ) -> None:
         self._answer("update_item", *Key.values())
         item = self.tables[TableName].get(self._key(Key), {})
-        if ConditionExpression:
-            assert ConditionExpression == "attribute_not_exists(#version) OR #version <= :version"
-            if int(item.get("version", {"N": "0"})["N"]) > int(ExpressionAttributeValues[":version"]["N"]):
-                raise refusal("ConditionalCheckFailedException", "UpdateItem")
-        pairs = re.findall(r"(#\w+) = (:\w+)", UpdateExpression)
-        if UpdateExpression != "SET " + ", ".join(f"{name} = {value}" for name, value in pairs) or (
-            {name for name, _ in pairs} != set(ExpressionAttributeNames)
-            or {value for _, value in pairs} != set(ExpressionAttributeValues)
+        sets, removed = _parsed(UpdateExpression)
+        used = f"{UpdateExpression} {ConditionExpression}"
+        if set(re.findall(r"#\w+", used)) != set(ExpressionAttributeNames) or (
+            set(re.findall(r":\w+", used)) != set(ExpressionAttributeValues)
         ):
             raise refusal("ValidationException", "UpdateItem")
         for value in ExpressionAttributeValues.values():
             str(value).encode()  # a lone surrogate cannot be sent
             assert abs(int(value.get("N", "0"))) < 10**38
-        changed = {ExpressionAttributeNames[name]: ExpressionAttributeValues[value] for name, value in pairs}
-        self.tables[TableName][self._key(Key)] = {**item, **Key, **changed}
+        named = {name: item.get(attribute) for name, attribute in ExpressionAttributeNames.items()}
+        if ConditionExpression and not _holds(ConditionExpression, named, ExpressionAttributeValues):
+            raise refusal("ConditionalCheckFailedException", "UpdateItem")
+        changed = {ExpressionAttributeNames[name]: ExpressionAttributeValues[value] for name, value in sets}
+        gone = {ExpressionAttributeNames[name] for name in removed}
+        kept = {name: value for name, value in {**item, **Key, **changed}.items() if name not in gone}
+        self.tables[TableName][self._key(Key)] = kept
 
     def _key(self, key: Mapping[str, Any]) -> str:
         parts = [value["S"] for value in key.values()]
@@ -202,6 +203,34 @@ class Dynamo:
             raise unreachable()
         if self.down & {operation, *(f"{operation} {key['S']}" for key in keys)}:
             raise refusal("InternalServerError", operation)
+
+
+def _parsed(update: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """What ``SET #a = :a, … REMOVE #b, …`` sets and removes."""
+    whole = re.fullmatch(r"(?:SET (#\w+ = :\w+(?:, #\w+ = :\w+)*))? ?(?:REMOVE (#\w+(?:, #\w+)*))?", update)
+    if not whole or not update:
+        raise refusal("ValidationException", "UpdateItem")
+    return re.findall(r"(#\w+) = (:\w+)", whole[1] or ""), re.findall(r"#\w+", whole[2] or "")
+
+
+def _holds(condition: str, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """A condition of ANDs of parenthesised ORs; a comparison with what is not there is false, as DynamoDB has it."""
+    parts = (part.strip("()") if part.count(" OR ") else part for part in condition.split(" AND "))
+    return all(any(_compares(one, item, values) for one in part.split(" OR ")) for part in parts)
+
+
+def _compares(one: str, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    if absent := re.fullmatch(r"attribute_not_exists\((#\w+)\)?", one):
+        return item[absent[1]] is None
+    name, operator, value = one.split()
+    ours, theirs = _plain(item[name]), _plain(values[value])
+    if ours is None or type(ours) is not type(theirs):
+        return False
+    return bool({"=": ours == theirs, "<": ours < theirs, "<=": ours <= theirs}[operator])
+
+
+def _plain(typed: Mapping[str, str] | None) -> Any:
+    return None if typed is None else int(typed["N"]) if "N" in typed else typed["S"]
 
 
 @dataclass

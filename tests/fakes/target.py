@@ -95,6 +95,7 @@ class Target:
     records: list[logging.LogRecord]
     remaining: Callable[[], int] = _enough
     required: tuple[str, ...] = ("key",)
+    leased: bool = False
 
     def __post_init__(self) -> None:
         self.start_worker()
@@ -103,7 +104,14 @@ class Target:
         """A cold start."""
         vendor = self.vendor
         adapter = Adapter(
-            "shop", self.required, vendor.deliver, vendor.check, vendor.setup, vendor.reset, worst_case=WORST_CASE
+            "shop",
+            self.required,
+            vendor.deliver,
+            vendor.check,
+            vendor.setup,
+            vendor.reset,
+            WORST_CASE,
+            leased=lambda _: self.leased,
         )
         self.loop = Delivery(adapter, clock=self.cloud.clock)
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -33,10 +34,12 @@ from buttersync.works import (
     collapsed,
     ended,
     judged,
+    keeps_lease,
     marked,
     parsed,
     retry_after,
     row_after,
+    started,
     suspect,
 )
 
@@ -46,6 +49,10 @@ MARGIN = 10
 BUSY_SECONDS = 5
 """A message that did not fit into the remaining time comes back after this."""
 
+LEASE_SLACK = 60
+"""So many seconds a lease outlasts the worker, for what it has sent at its end and the vendor has not acted on yet."""
+
+LEASED = Busy("another worker is writing the item", BUSY_SECONDS)
 OUT_OF_TIME = Busy("it did not fit into the rest of the function's time", BUSY_SECONDS)
 
 LOADERS = 8
@@ -238,7 +245,8 @@ class Batch:
             for work in works:
                 self._end(work, failure)
             return
-        for few in self._calls(works):
+        for loaded in self._calls(works):
+            few = list(self._leased(loaded)) if self._adapter.leased(settings) else loaded
             for work, outcome in self._outcomes(settings, few):
                 self._end(work, outcome)
 
@@ -284,6 +292,27 @@ class Batch:
         except Failure as failure:
             return failure
 
+    def _leased(self, works: Sequence[Work]) -> Iterator[Work]:
+        """The works whose items nobody else may write now; the others come to their ends."""
+        with ThreadPoolExecutor(LOADERS) as pool:
+            for work, lease in zip(works, pool.map(self._lease, works), strict=True):
+                if isinstance(lease, Failure):
+                    self._end(work, lease)
+                else:
+                    yield replace(work, stored=started(work.row), lease=lease)
+
+    def _lease(self, work: Work) -> str | Failure:
+        """A new lease, which outlasts this worker."""
+        lease, now = uuid4().hex, self._loop.now()
+        until = now + self._remaining() + LEASE_SLACK * 1000
+        try:
+            if self._loop.table.take(work.ref, work.stored, started(work.row), lease, now, until):
+                return lease
+            row = self._loop.table.read([work.ref]).get(work.ref, ABSENT)
+        except Unavailable as failure:
+            return failure
+        return Skipped(f"version {row.version} is known already") if row.version > work.version else LEASED
+
     def _outcomes(self, settings: Mapping[str, str], works: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
         """What the vendor made of the works; one by one, where what became of all may be the fault of one."""
         outcomes: Sequence[Outcome]
@@ -316,7 +345,10 @@ class Batch:
     def _end(self, work: Work, outcome: Outcome) -> None:
         """Bring the work's messages to their end: one of acknowledged, back to the queue, or dead-lettered."""
         self._report(outcome, ref=work.ref, version=work.version)
+        if keeps_lease(outcome):
+            work = replace(work, lease="")
         if isinstance(outcome, Skipped):
+            self._release(work)
             self._acknowledge(work.messages)
             return
         now = self._loop.now()
@@ -342,13 +374,25 @@ class Batch:
         that has more than the row says could be set back.
         """
         try:
-            if self._loop.table.write(work.ref, work.stored, row):
+            if self._written(work, row):
                 return True
         except Unavailable as failure:
             self._back_unrecorded(work, outcome if isinstance(outcome, Failure) else failure)
         else:
-            self._end(work, Skipped("a newer version was recorded meanwhile"))
+            self._end(replace(work, lease=""), Skipped("a newer version was recorded meanwhile"))
         return False
+
+    def _written(self, work: Work, row: Row) -> bool:
+        if work.lease:
+            return self._loop.table.write_and_release(work.ref, work.stored, row, work.lease)
+        return self._loop.table.write(work.ref, work.stored, row)
+
+    def _release(self, work: Work) -> None:
+        if work.lease:
+            try:
+                self._loop.table.release(work.ref, work.lease)
+            except Unavailable as failure:
+                logger.warning("the lease runs out by itself", extra={"ref": work.ref, "reason": failure.reason})
 
     def _back_unrecorded(self, work: Work, failure: Failure) -> None:
         """Without the row's help: by the receive count, and given up for its age alone."""
@@ -368,7 +412,7 @@ class Batch:
         # The letter first: a row that says so while the letter is lost would begin the schedule anew.
         if self._dead_letter(work.messages, row.reason, row.attempts):
             try:
-                self._loop.table.write(work.ref, work.stored, row)
+                self._written(work, row)
             except Unavailable as failure:
                 logger.warning(
                     "not recorded", extra={"ref": work.ref, "version": work.version, "reason": failure.reason}
@@ -416,11 +460,11 @@ def handler(
 ) -> Handler:
     """The Lambda handler of a store.
 
-    `required` names the settings that must be there. `deliver` gets whole documents (removed ones have identity,
+        `required` names the settings that must be there. `deliver` gets whole documents (removed ones have identity,
     version and url), at most one of a ref, and returns an outcome for each in their order, or raises a Failure that
     holds for all. `check` looks, `setup` prepares; both return a sentence or raise a Failure. `reset` drops cached
     clients. `worst_case` is how many seconds one `deliver` may take. `leased` says, by the settings, whether the store
-itself cannot refuse an old write: then `deliver` gets only documents whose lease this worker holds.
+    cannot refuse an old write by itself: then `deliver` gets only documents whose lease this worker holds.
     """
     adapter = Adapter(target, required, deliver, check, setup, reset, worst_case, leased)
     loop = cache(lambda: Delivery(adapter))  # At the first event, for the environment is the function's.

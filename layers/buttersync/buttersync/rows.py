@@ -4,10 +4,12 @@ A row's version never goes back: every write holds the condition that no newer v
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -46,6 +48,13 @@ class Row:
 ABSENT = Row()
 """What stands for a row that there is not: any version is above it."""
 
+LEASE = ("lease", "leased_until")
+"""Who may write the item to its store now, and until when (ms): in the row, beside what `Row` reads of it."""
+
+NOT_NEWER = "(attribute_not_exists(#version) OR #version <= :version)"
+FREE = "(attribute_not_exists(#lease) OR #lease = :lease OR #leased_until < :now)"
+"""Also if it is our own: the SDK tries again when an answer is lost."""
+
 
 class DeliveryTable:
     """One target's partition of the delivery table. Every method raises Unavailable when DynamoDB fails."""
@@ -66,17 +75,28 @@ class DeliveryTable:
         Of a version that is there already only what differs is written, so that two workers with messages of one
         version do not undo each other's writes.
         """
-        old = asdict(before) if before.version == after.version else {}
-        changed = {
-            name: _typed(value)
-            for name, value in asdict(after).items()
-            if name == "version" or name not in old or value != old[name]
-        }
-        try:
-            self._update(ref, changed | {"at": _now()}, "attribute_not_exists(#version) OR #version <= :version")
-        except Overtaken:
-            return False
-        return True
+        return self._updated(ref, _changed(before, after) | _now(), NOT_NEWER)
+
+    def write_and_release(self, ref: str, before: Row, after: Row, lease: str) -> bool:
+        """As `write`, and whatever comes of it, the lease ends."""
+        row, condition = _changed(before, after) | _now(), f"{NOT_NEWER} AND #lease = :lease"
+        if self._updated(ref, row, condition, {"lease": lease}, LEASE):
+            return True
+        # Overtaken by a newer version that waits for the lease, or it was the SDK's second try of what had succeeded.
+        self.release(ref, lease)
+        return self.write(ref, before, after)
+
+    def take(self, ref: str, before: Row, after: Row, lease: str, now: int, until: int) -> bool:
+        """Write the row with a lease until then (`now` and `until` in ms).
+
+        False, and nothing is written, if another worker holds the lease of the item or the table has a newer version.
+        """
+        taken = {"lease": {"S": lease}, "leased_until": {"N": str(until)}}
+        return self._updated(ref, _changed(before, after) | taken | _now(), f"{NOT_NEWER} AND {FREE}", {"now": now})
+
+    def release(self, ref: str, lease: str) -> None:
+        """End the lease; nothing happens if it is another's by now."""
+        self._updated(ref, {}, "#lease = :lease", {"lease": lease}, LEASE)
 
     def has_delivered(self) -> bool:
         """Whether this target has ever delivered anything."""
@@ -88,25 +108,42 @@ class DeliveryTable:
 
     def remember_delivery(self) -> None:
         """Keep that this target has delivered something."""
-        self._update(DELIVERED_KEY, {"at": _now()})
+        self._updated(DELIVERED_KEY, _now())
 
-    def _update(self, key: str, values: Mapping[str, Any], condition: str = "") -> None:
-        with _failing("written"):
-            client("dynamodb").update_item(
-                TableName=self._table,
-                Key=self._key(key),
-                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
-                ExpressionAttributeNames={f"#{name}": name for name in values},
-                ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
-                **({"ConditionExpression": condition} if condition else {}),
-            )
+    def _updated(
+        self,
+        key: str,
+        values: dict[str, Any],
+        condition: str = "",
+        operands: Mapping[str, int | str] = MappingProxyType({}),
+        removed: Sequence[str] = (),
+    ) -> bool:
+        """Set and remove attributes, each called by its own name; False if the condition does not hold."""
+        sets = "SET " + ", ".join(f"#{name} = :{name}" for name in values) if values else ""
+        removes = "REMOVE " + ", ".join(f"#{name}" for name in removed) if removed else ""
+        named = re.findall(r"#(\w+)", f"{sets} {removes} {condition}")
+        compared = {name: _typed(value) for name, value in operands.items()}
+        update = {
+            "TableName": self._table,
+            "Key": self._key(key),
+            "UpdateExpression": f"{sets} {removes}".strip(),
+            "ExpressionAttributeNames": {f"#{name}": name for name in named},
+            "ExpressionAttributeValues": {f":{name}": value for name, value in (values | compared).items()},
+            **({"ConditionExpression": condition} if condition else {}),
+        }
+        try:
+            with _failing("written"):
+                client("dynamodb").update_item(**update)
+        except ConditionFailed:
+            return False
+        return True
 
     def _key(self, key: str) -> dict[str, Any]:
         return {"target": {"S": self._target}, "key": {"S": key}}
 
 
-class Overtaken(Exception):
-    """The table has a newer version."""
+class ConditionFailed(Exception):
+    """The table is not as the update wants it."""
 
 
 @contextmanager
@@ -115,7 +152,7 @@ def _failing(verb: str) -> Iterator[None]:
         yield
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-            raise Overtaken from error
+            raise ConditionFailed from error
         raise Unavailable(f"the delivery table could not be {verb}: {error}") from error
     except BotoCoreError as error:
         raise Unavailable(f"the delivery table could not be {verb}: {error}") from error
@@ -129,5 +166,14 @@ def _value(typed: Mapping[str, str]) -> int | str:
     return int(typed["N"]) if "N" in typed else typed["S"]
 
 
-def _now() -> dict[str, str]:
-    return {"S": datetime.now(UTC).isoformat(timespec="milliseconds")}
+def _changed(before: Row, after: Row) -> dict[str, Any]:
+    old = asdict(before) if before.version == after.version else {}
+    return {
+        name: _typed(value)
+        for name, value in asdict(after).items()
+        if name == "version" or name not in old or value != old[name]
+    }
+
+
+def _now() -> dict[str, Any]:
+    return {"at": {"S": datetime.now(UTC).isoformat(timespec="milliseconds")}}

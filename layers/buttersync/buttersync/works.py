@@ -60,6 +60,8 @@ class Work:
     messages: tuple[Message, ...]
     stored: Row = ABSENT
     """The row as the table has it."""
+    lease: str = ""
+    """By which this worker alone may write the item, to be released at the end; empty where there is none."""
 
     @property
     def ref(self) -> str:
@@ -136,9 +138,14 @@ def suspect(work: Work) -> bool:
     return work.row.marks > 0 or work.receive_count - work.row.ends >= SUSPECT_RECEIVES
 
 
+def started(row: Row) -> Row:
+    """The row of what is begun now."""
+    return replace(row, status="started") if row.status == "new" else row
+
+
 def marked(row: Row) -> Row:
     """The row of a suspect that is begun now; any end takes the mark away."""
-    return replace(row, status="started" if row.status == "new" else row.status, marks=row.marks + 1)
+    return replace(started(row), marks=row.marks + 1)
 
 
 def ended(work: Work, outcome: Outcome, now: int) -> Outcome:
@@ -175,6 +182,11 @@ def _waiting(work: Work, outcome: Failure, now: int) -> Row:
         reason=sendable(outcome.reason),
         ends=work.row.ends + 1,
     )
+
+
+def keeps_lease(outcome: Outcome) -> bool:
+    """Whether the lease has to run out by itself, since the vendor may still act on what it was sent."""
+    return isinstance(outcome, Unavailable) and outcome.unsure
 
 
 def retry_after(outcome: Outcome) -> float:
