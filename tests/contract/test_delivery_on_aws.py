@@ -195,6 +195,34 @@ def test_a_row_that_another_part_wrote_to_keeps_what_that_part_wrote(shop: Shop)
     assert (item["permalink"]["S"], item["status"]["S"]) == ("https://example.com/1", "done")
 
 
+def test_a_lease_is_one_worker_s_until_it_ends(shop: Shop) -> None:
+    table, row, now = DeliveryTable("shop"), Row(5, "started"), 1_764_000_000_000
+    assert table.take("post:x:en", ABSENT, row, "one", now, until=now + 1000)
+
+    for worker, version, moment in (("two", 5, now + 1000), ("two", 6, now + 1000), ("three", 4, now + 5000)):
+        assert not table.take("post:x:en", ABSENT, Row(version), worker, moment, until=moment + 1000)
+    table.release("post:x:en", "two")
+    assert not table.take("post:x:en", row, row, "two", now + 1000, until=now + 2000)
+
+    assert table.take("post:x:en", row, row, "one", now, until=now + 1000)
+    assert table.write_and_release("post:x:en", row, Row(5, "done"), "one")
+    assert table.take("post:x:en", Row(5, "done"), Row(6, "started"), "two", now, until=now + 1000)
+    assert not table.write_and_release("post:x:en", row, Row(5, "done"), "one")
+    assert shop.row("x") == Row(6, "started")
+    assert table.take("post:x:en", row, Row(6, "started"), "three", now + 1001, until=now + 2000)
+
+
+def test_a_lease_ends_also_where_a_newer_version_waits_for_it(shop: Shop) -> None:
+    table, now = DeliveryTable("shop"), 1_764_000_000_000
+    table.take("post:x:en", ABSENT, Row(5, "started"), "one", now, until=now + 1000)
+    table.write("post:x:en", ABSENT, Row(6, "busy"))
+
+    assert not table.write_and_release("post:x:en", Row(5, "started"), Row(5, "done"), "one")
+
+    assert table.take("post:x:en", Row(6, "busy"), Row(6, "busy"), "two", now, until=now + 1000)
+    assert shop.row("x") == Row(6, "busy")
+
+
 def test_a_document_that_is_gone_from_the_archive_is_refused_or_skipped(shop: Shop) -> None:
     shop.store("key")
     shop.send(document("done"), archived=False)
