@@ -1,4 +1,4 @@
-"""The template as it is deployed by default, and with every option and a second target."""
+"""The template as it is deployed by default, and with every option and one more target."""
 
 import copy
 from typing import Any
@@ -16,11 +16,12 @@ OTHER = {
     "Visibility": 180,
     "Memory": 256,
 }
-"""The row of a second target, which needs nothing else."""
+"""The row of one more target, which needs nothing else."""
 
 EVERY_OPTION = {
     "Stage": "staging",
-    "Targets": "postgres,other",
+    "Targets": "algolia,opensearch,postgres,other",
+    "OpenSearchArn": "arn:aws:es:eu-west-1:123456789012:domain/garden",
     "BatchWindowSeconds": "60",
     "AlarmEmail": "gardener@garden.example",
     "AccessLogs": "yes",
@@ -31,7 +32,7 @@ EVERY_OPTION = {
 
 
 def with_every_option(template: dict[str, Any]) -> Expanded:
-    """A deployment of the template with a second row in the mapping, in a VPC, as large as the parameters allow."""
+    """A deployment of the template with one more row in the mapping, in a VPC, as large as the parameters allow."""
     larger = copy.deepcopy(template)
     larger["Mappings"]["Target"]["other"] = OTHER
     return expand(larger, **EVERY_OPTION)

@@ -9,6 +9,7 @@ from tests.template import test_alarms as alarms
 from tests.template import test_interface as interface
 from tests.template import test_permissions as permissions
 from tests.template import test_queues_and_storage as storage
+from tests.template.conftest import EVERY_OPTION
 from tests.template.expansion import Expanded, expand
 
 Template = dict[str, Any]
@@ -130,6 +131,12 @@ def two_alarms_of_one_name(template: Template) -> None:
     properties(template, "${T}UnreadAlarm")["AlarmName"] = {"Fn::Sub": "buttersync-${Stage}-${T}-behind"}
 
 
+def a_domain_for_every_target(template: Template) -> None:
+    statements = properties(template, "${T}Role")["Policies"][0]["PolicyDocument"]["Statement"]
+    [statement] = [it["Fn::If"][1] for it in statements if it.get("Fn::If", [""])[0] == "HasOpenSearchArn"]
+    statement["Effect"] = "Allow"
+
+
 def interfaces_that_stay(template: Template) -> None:
     sid(template, "${T}Role", "LeaveTheVpc")["Effect"] = "Deny"
 
@@ -187,6 +194,7 @@ def a_door_that_asks_for_a_key(template: Template) -> None:
         ),
         (an_unnoticed_break_down, alarms.test_every_function_that_breaks_down_or_runs_out_of_time_alarms),
         (two_alarms_of_one_name, alarms.test_alarms_are_named_after_the_stage_and_no_two_share_a_name),
+        (a_domain_for_every_target, permissions.test_opensearch_alone_signs_requests_to_the_search_domain),
         (
             interfaces_that_stay,
             permissions.test_a_target_that_left_the_vpc_can_still_have_its_network_interfaces_taken_away,
@@ -198,9 +206,10 @@ def a_door_that_asks_for_a_key(template: Template) -> None:
 def test_a_broken_copy_is_found_out(
     template: Template, broken: Callable[[Template], None], promise: Callable[[Expanded], None]
 ) -> None:
-    promise(expand(template))
+    parameters = {"OpenSearchArn": EVERY_OPTION["OpenSearchArn"]}
+    promise(expand(template, **parameters))
 
     broken(template)
 
     with pytest.raises(AssertionError):
-        promise(expand(template))
+        promise(expand(template, **parameters))

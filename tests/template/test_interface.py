@@ -28,6 +28,7 @@ def test_the_parameters_have_their_public_names(template: dict[str, Any]) -> Non
         "LookSeconds",
         "AnnounceWindowHours",
         "BatchWindowSeconds",
+        "OpenSearchArn",
         "AlarmEmail",
         "AccessLogs",
         "IngestReservedConcurrency",
@@ -88,6 +89,9 @@ def allows(parameter: dict[str, Any], value: str) -> bool:
         ("LookSeconds", ""),
         ("AlarmEmail", "nobody"),
         ("AccessLogs", "true"),
+        ("OpenSearchArn", "https://search-garden.eu-west-1.es.amazonaws.com"),
+        ("OpenSearchArn", "arn:aws:es:eu-west-1:123456789012:domain/garden/*"),
+        ("OpenSearchArn", "arn:aws:s3:::garden"),
         ("IngestReservedConcurrency", "0"),
         ("BatchWindowSeconds", "0"),
         ("AnnounceWindowHours", "24"),
@@ -106,6 +110,8 @@ def test_a_slip_is_told_before_anything_is_deployed(template: dict[str, Any], na
         ("Locales", "de,pt-br"),
         ("PageTypes", "*,landing-page"),
         ("Collections", "faq,team_members"),
+        ("OpenSearchArn", "arn:aws:es:eu-west-1:123456789012:domain/garden"),
+        ("OpenSearchArn", "arn:aws-cn:aoss:cn-north-1:123456789012:collection/0a1b2c3d4e5f6g7h8i9j"),
         ("LookSeconds", "1"),
         ("AlarmEmail", "gardener@garden.example"),
         ("IngestReservedConcurrency", "20"),
@@ -195,13 +201,16 @@ def names_read(folder: str) -> set[str]:
 def test_every_function_is_given_what_it_reads_and_nothing_else(template: dict[str, Any]) -> None:
     stack = expand(template)
     shared, common = names_read("layers/buttersync/buttersync"), stack.globals["Function"]["Environment"]["Variables"]
+    # The loop gives all targets the same.
+    of_targets = set().union(*(names_read(f"functions/{target}") for target in stack.targets))
 
     for function in stack.of_type("AWS::Serverless::Function").values():
         given = set(function["Environment"]["Variables"]) | set(common)
         of_powertools = {name for name in given if name.startswith("POWERTOOLS_")}
         own = names_read(function["CodeUri"])
+        own_kind = of_targets if function["CodeUri"].removeprefix("functions/") in stack.targets else own
         assert own <= given, function["CodeUri"]
-        assert given <= own | shared | of_powertools, function["CodeUri"]
+        assert given <= own_kind | shared | of_powertools, function["CodeUri"]
 
 
 def test_every_target_is_given_what_the_shared_package_reads(stack: Expanded) -> None:
@@ -255,7 +264,7 @@ def test_the_targets_alone_are_in_the_vpc_and_only_if_there_are_subnets(template
 
     stack = with_every_option(template)
     vpc = {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
-    assert [stack.properties(f"{target}Function")["VpcConfig"] for target in stack.targets] == [vpc, vpc]
+    assert all(stack.properties(f"{target}Function")["VpcConfig"] == vpc for target in stack.targets)
     assert "VpcConfig" not in stack.properties("IngestFunction")
     assert "VpcConfig" not in stack.properties("ResolveFunction")
 

@@ -25,6 +25,8 @@ JOIN = {
 }
 LEAVE = {"ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"}
 
+SEARCH = {"es:ESHttpGet", "es:ESHttpHead", "es:ESHttpPost", "es:ESHttpPut", "aoss:APIAccessAll"}
+
 Rights = dict[str, tuple[set[str], set[str]]]
 
 
@@ -82,8 +84,10 @@ def test_a_target_has_its_own_queues_its_own_settings_and_may_only_read_what_is_
     for target in stack.targets:
         settings = f"{PARAMETERS}/{stack.parameters['Stage']}/{target}"
         in_a_vpc = {"JoinTheVpc": (JOIN, {"*"})} if "VpcConfig" in stack.properties(f"{target}Function") else {}
+        domain = stack.parameters["OpenSearchArn"] if target == "opensearch" else ""
+        search = {"CallOpenSearch": (SEARCH, {domain, f"{domain}/*"})} if domain else {}
 
-        assert rights(stack, f"{target}Role") == in_a_vpc | {
+        assert rights(stack, f"{target}Role") == in_a_vpc | search | {
             "LeaveTheVpc": (LEAVE, {"*"}),
             "WriteLogs": (LOGS, {f"${{{target}LogGroup.Arn}}"}),
             "Trace": TRACE,
@@ -97,6 +101,18 @@ def test_a_target_has_its_own_queues_its_own_settings_and_may_only_read_what_is_
             "FetchDocuments": ({"s3:GetObject"}, {"${ArchiveBucket.Arn}/*"}),
             "ReadSettings": ({"ssm:GetParametersByPath"}, {settings, f"{settings}/*"}),
         }
+
+
+def test_opensearch_alone_signs_requests_to_the_search_domain(stack: Expanded) -> None:
+    domain = stack.parameters["OpenSearchArn"]
+    effects = {
+        role.removesuffix("Role"): it["Effect"]
+        for role, it in statements(stack)
+        if domain and domain in listed(it["Resource"])
+    }
+
+    others = dict.fromkeys(stack.targets, "Deny") if domain else {}
+    assert effects == others | ({"opensearch": "Allow"} if domain else {})
 
 
 def test_a_target_that_left_the_vpc_can_still_have_its_network_interfaces_taken_away(stack: Expanded) -> None:
