@@ -1,7 +1,7 @@
 """Faults: what an outside system does when it does not do what it should, for every route of every vendor.
 
-A fault is matched by vendor, method and path, strikes `times` times or `percent` of the times (drawn with a seed, so
-that a run can be repeated), before the vendor acted or after it did.
+A fault is matched by vendor, host, method and path, strikes `times` times or `percent` of the times (drawn with a seed,
+so that a run can be repeated), before the vendor acted or after it did.
 """
 
 import math
@@ -34,7 +34,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kind: Kind
     vendor: str = ""
-    """A pattern to be found in the vendor's name; empty: any vendor. The same with `method` and `path`."""
+    """A pattern to be found in the vendor's name; empty: any vendor. The same with `host`, `method` and `path`."""
+    host: str = ""
+    """In the Host header, where a vendor has several: ``:4001$``."""
     method: str = ""
     path: str = ""
     after: bool = False
@@ -49,7 +51,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         """Raises ValueError for a pattern that is none."""
-        for pattern in (self.vendor, self.method, self.path):
+        for pattern in (self.vendor, self.host, self.method, self.path):
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -57,8 +59,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def fits(self, vendor: str, request: Request) -> bool:
         """Whether it is about this request."""
-        pairs = ((self.vendor, vendor), (self.method, request.method), (self.path, request.path))
-        return all(re.search(pattern, text) for pattern, text in pairs)
+        patterns = (self.vendor, self.host, self.method, self.path)
+        texts = (vendor, request.host, request.method, request.path)
+        return all(re.search(pattern, text) for pattern, text in zip(patterns, texts, strict=True))
 
     @property
     def takes_effect(self) -> bool:

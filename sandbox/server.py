@@ -1,4 +1,4 @@
-"""One small HTTP server that plays the vendors who cannot be had.
+"""One small HTTP server that plays the vendors who cannot be had: one port for all, and more for Algolia's hosts.
 
 In a test: ``with Sandbox() as sandbox: ...``. As a process: ``python -m sandbox.server --port 8900``, and then
 ``curl http://127.0.0.1:8900/_sandbox/`` tells what it can be asked for.
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from sandbox.algolia import Algolia
 from sandbox.butter import Butter
 from sandbox.examples import example_site
 from sandbox.faults import Fault, Faults
@@ -28,7 +29,10 @@ from sandbox.site import Site
 from sandbox.wire import Request, Response, Route, Vendor, detail, dispatch, json_response
 
 HOST = "127.0.0.1"
+ALGOLIA_HOSTS = 3
 KEPT_REQUESTS = 20_000
+KEPT_BYTES = 200_000_000
+"""How much of the bodies of requests is kept, the latest first."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,35 @@ class Recorded:
     def path(self) -> str:
         return self.request.path
 
+    @property
+    def host(self) -> str:
+        return self.request.host
+
+
+class _Memory:
+    """The latest requests: `KEPT_REQUESTS` of them, fewer if their bodies are large. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: deque[Recorded] = deque()
+        self._bytes = 0
+
+    def add(self, recorded: Recorded) -> None:
+        with self._lock:
+            self._kept.append(recorded)
+            self._bytes += len(recorded.request.body)
+            while len(self._kept) > KEPT_REQUESTS or self._bytes > KEPT_BYTES:
+                self._bytes -= len(self._kept.popleft().request.body)
+
+    def all(self) -> list[Recorded]:
+        with self._lock:
+            return list(self._kept)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
 
 @dataclass(frozen=True)
 class _Reply:
@@ -56,16 +89,20 @@ class _Reply:
 
 
 class Sandbox:
-    """The vendors behind one port of 127.0.0.1; port 0 takes a free one. Starts as a context manager or by `start`."""
+    """The vendors behind one port of 127.0.0.1; port 0 takes a free one. Starts as a context manager or by `start`.
+
+    Algolia has addresses of its own besides, on free ports: `algolia_hosts`.
+    """
 
     def __init__(self, port: int = 0, *, site: Site | None = None) -> None:
         self.butter = Butter(site)
+        self.algolia = Algolia()
         self.faults = Faults()
-        self.vendors: Sequence[Vendor] = (self.butter,)
-        self._requests: deque[Recorded] = deque(maxlen=KEPT_REQUESTS)
-        self._server = _Server((HOST, port), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        faults, requests = "/_sandbox/faults", "/_sandbox/requests"
+        self.vendors: Sequence[Vendor] = (self.butter, self.algolia)
+        self._memory = _Memory()
+        self._front = Listener(self.reply, port)
+        self.algolia_hosts = [Listener(self._algolia_reply) for _ in range(ALGOLIA_HOSTS)]
+        faults, requests, hosts = "/_sandbox/faults", "/_sandbox/requests", "/_sandbox/algolia/hosts"
         self._controls = (
             Route("GET", "/_sandbox/", self._help, "this page"),
             Route("GET", faults, self._list_faults, "the faults that are set"),
@@ -73,12 +110,14 @@ class Sandbox:
             Route("DELETE", faults, self._clear_faults, "lift all faults"),
             Route("GET", requests, self._list_requests, "what the vendors were asked"),
             Route("DELETE", requests, self._clear_requests, "forget what they were asked"),
+            Route("GET", hosts, self._list_hosts, "Algolia's hosts, and which of them are up"),
+            Route("POST", f"{hosts}/(?P<host>[^/]+)", self._switch_host, 'take a host down: {"up": false}'),
         )
 
     @property
     def url(self) -> str:
         """``http://127.0.0.1:<port>``, without a slash at its end."""
-        return f"http://{HOST}:{self._server.server_address[1]}"
+        return self._front.url
 
     @property
     def site(self) -> Site:
@@ -91,9 +130,14 @@ class Sandbox:
         return f"{self.url}/v2"
 
     @property
+    def algolia_endpoint(self) -> str:
+        """The value for the setting ``algolia/endpoint``: the addresses of Algolia's hosts, separated by commas."""
+        return ",".join(host.url for host in self.algolia_hosts)
+
+    @property
     def requests(self) -> list[Recorded]:
         """What the vendors were asked so far, the oldest first."""
-        return list(self._requests)
+        return self._memory.all()
 
     def requests_to(self, vendor: str, path: str = "") -> list[Recorded]:
         """The requests to one vendor whose path has a match of the pattern `path`."""
@@ -101,14 +145,14 @@ class Sandbox:
 
     def start(self) -> Self:
         """Begins to answer."""
-        self._thread.start()
+        for listener in (self._front, *self.algolia_hosts):
+            listener.up()
         return self
 
     def stop(self) -> None:
-        """Ends every connection and frees the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        """Ends every connection and frees the ports."""
+        for listener in (self._front, *self.algolia_hosts):
+            listener.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -119,12 +163,16 @@ class Sandbox:
     def reply(self, request: Request) -> _Reply:
         """What becomes of a request: the vendor's answer, or what the faults leave of it."""
         vendor = next((vendor for vendor in self.vendors if re.match(vendor.paths, request.path)), None)
-        if vendor is None:
-            return _Reply(self._control(request))
+        return self._vendor_reply(vendor, request) if vendor else _Reply(self._control(request))
+
+    def _algolia_reply(self, request: Request) -> _Reply:
+        return self._vendor_reply(self.algolia, request)
+
+    def _vendor_reply(self, vendor: Vendor, request: Request) -> _Reply:
         arrived = time.time()
         reply = _stricken(vendor, request, self.faults.striking(vendor.name, request))
         status = reply.response.status if reply.response else None
-        self._requests.append(Recorded(vendor.name, request.without_secrets(), status, arrived))
+        self._memory.add(Recorded(vendor.name, request.without_secrets(), status, arrived))
         return reply
 
     def _control(self, request: Request) -> Response:
@@ -153,8 +201,28 @@ class Sandbox:
         return json_response(200, [_listed(recorded) for recorded in self.requests])
 
     def _clear_requests(self, _: Request) -> Response:
-        self._requests.clear()
+        self._memory.clear()
         return Response(204)
+
+    def _list_hosts(self, _: Request) -> Response:
+        return json_response(200, {host.address: host.is_up for host in self.algolia_hosts})
+
+    def _switch_host(self, request: Request, host: str) -> Response:
+        wanted = msgspec.json.decode(request.body, type=HostChange)
+        listener = next((one for one in self.algolia_hosts if one.address == host), None)
+        if listener is None:
+            return detail(404, f"Algolia has no host {host}; see GET /_sandbox/algolia/hosts")
+        if wanted.up:
+            listener.up()
+        else:
+            listener.down()
+        return self._list_hosts(request)
+
+
+class HostChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to do to a host."""
+
+    up: bool
 
 
 def _stricken(vendor: Vendor, request: Request, faults: Sequence[Fault]) -> _Reply:
@@ -187,6 +255,7 @@ def _listed(recorded: Recorded) -> dict[str, Any]:
     request = recorded.request
     return {
         "vendor": recorded.vendor,
+        "host": request.host,
         "method": request.method,
         "path": request.path,
         "query": dict(request.query),
@@ -197,16 +266,75 @@ def _listed(recorded: Recorded) -> dict[str, Any]:
     }
 
 
+class Listener:
+    """A port of 127.0.0.1 (0: a free one) that can be taken down, and brought up again."""
+
+    def __init__(self, reply: Callable[[Request], _Reply], port: int = 0) -> None:
+        self._reply = reply
+        # A socket that is bound but does not listen refuses connections, and keeps the port from anybody else.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind((HOST, port))
+        self.address = "{}:{}".format(*self._place.getsockname())
+        """``127.0.0.1:<port>``, as the Host header has it."""
+        self._lock = threading.Lock()
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:<port>``, without a slash at its end."""
+        return f"http://{self.address}"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether connections are accepted."""
+        return self._server is not None
+
+    def up(self) -> None:
+        """Begins to answer, if it does not already."""
+        with self._lock:
+            if self._server is None:
+                self._server = _Server(self._place.getsockname(), self._reply)
+                self._thread = threading.Thread(target=self._server.serve, daemon=True)
+                self._thread.start()
+
+    def down(self) -> None:
+        """Ends every connection, and refuses new ones from now on."""
+        with self._lock:
+            if self._server is not None and self._thread is not None:
+                self._server.end()
+                self._thread.join()
+                self._server.server_close()
+                self._server = self._thread = None
+
+    def close(self) -> None:
+        """Is taken down for good, and frees the port."""
+        self.down()
+        self._place.close()
+
+
 class _Server(ThreadingHTTPServer):
     """Keeps its connections, to end them with it: else a client would go on over a kept one."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], sandbox: Sandbox) -> None:
+    def __init__(self, address: tuple[str, int], reply: Callable[[Request], _Reply]) -> None:
         super().__init__(address, _Handler)
-        self.sandbox = sandbox
+        self.reply = reply
         self._open: set[socket.socket] = set()
+        self._ended = False
+
+    def serve(self) -> None:
+        """Answers until `end`, which is heard at once: `serve_forever` would look for it from time to time."""
+        while not self._ended:
+            self.handle_request()
+
+    def end(self) -> None:
+        """Wakes `serve`, which is waiting for a connection, for the last time."""
+        self._ended = True
+        hang_up(self.socket)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
@@ -245,7 +373,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(_Reply(detail(411)))
             return
-        self._send(self.server.sandbox.reply(self._request()))
+        self._send(self.server.reply(self._request()))
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - names of the base class
 
@@ -284,6 +412,7 @@ def main() -> None:
         signal.signal(number, lambda *_: told.set())
     with Sandbox(options.port, site=Site() if options.empty else example_site()) as sandbox:
         print(f"the sandbox answers at {sandbox.url}, see {sandbox.url}/_sandbox/", flush=True)
+        print(f"Algolia's hosts are {sandbox.algolia_endpoint}", flush=True)
         told.wait()
 
 

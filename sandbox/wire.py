@@ -9,8 +9,13 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 HIDDEN = "***"
-SECRET_NAMES = frozenset({"authorization", "auth_token", "cookie", "x-api-key", "x-webhook-secret"})
-"""Headers and query parameters whose values are not kept when a request is recorded."""
+SECRET_NAMES = frozenset(
+    {"authorization", "auth_token", "cookie", "x-algolia-api-key", "x-api-key", "x-webhook-secret"}
+)
+"""Headers and query parameters, in lower case, whose values are not kept when a request is recorded."""
+
+SECRET_IN_PATH = re.compile(r"(?<=^/1/keys/)[^/]+")
+"""The same for a part of a path: Algolia's keys are asked for by themselves."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,11 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+
+    @property
+    def host(self) -> str:
+        """The Host header: the address that was asked, such as ``127.0.0.1:8900``."""
+        return self.headers.get("host", "")
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter, or None."""
@@ -35,10 +45,11 @@ class Request:
         return value
 
     def without_secrets(self) -> "Request":
-        """The same request with the values of secret headers and parameters hidden; the auth scheme's word stays."""
-        query = tuple((name, HIDDEN if name in SECRET_NAMES else value) for name, value in self.query)
+        """The same request, secrets in headers, parameters and path hidden; the auth scheme's word stays."""
+        path = SECRET_IN_PATH.sub(HIDDEN, self.path)
+        query = tuple((name, HIDDEN if name.lower() in SECRET_NAMES else value) for name, value in self.query)
         headers = {name: _hidden(name, value) for name, value in self.headers.items()}
-        return Request(self.method, self.path, query, headers, self.body)
+        return Request(self.method, path, query, headers, self.body)
 
 
 def _hidden(name: str, value: str) -> str:
