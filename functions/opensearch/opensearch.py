@@ -229,7 +229,7 @@ def _without_content(fault: Fault) -> str:
 
 def deliver(settings: Settings, documents: Sequence[Document]) -> list[Outcome]:
     """One bulk request for all documents, or a few if they are large; raises a Failure that holds for all."""
-    server = _server(settings)
+    server = _server(settings, CALL_SECONDS)
     actions = [action(document, server.cluster) for document in documents]
     outcomes: list[Outcome] = []
     try:
@@ -244,7 +244,7 @@ def deliver(settings: Settings, documents: Sequence[Document]) -> list[Outcome]:
     return outcomes
 
 
-def _server(settings: Settings, seconds: float = CALL_SECONDS) -> Conversation:
+def _server(settings: Settings, seconds: float) -> Conversation:
     return Conversation(client, cluster_of(settings), time.monotonic() + seconds)
 
 
@@ -277,7 +277,7 @@ def setup(settings: Settings) -> str:
 
 def check(settings: Settings) -> str:
     """Whether documents could be delivered now, without writing anything; raises a Failure."""
-    server = _server(settings)
+    server = _server(settings, CALL_SECONDS)
     try:
         name = _name(server)
         found = required(server, aliases(server.cluster.prefix))
