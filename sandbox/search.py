@@ -27,6 +27,7 @@ from sandbox.tools import ROOT
 NAMES: Mapping[Engine, str] = {"opensearch": "OpenSearch", "elasticsearch": "Elasticsearch"}
 GIVEN = "OPENSEARCH_ENDPOINT"
 START_SECONDS = 60.0
+ANSWER_SECONDS = 2.0
 
 FETCH_SECONDS = 1200.0
 """Time enough for 48 MB on a slow line. One that is down is noticed by what fetches, at once or after 10 s."""
@@ -146,10 +147,9 @@ class SearchServer:
 
     def _is_ready(self) -> bool:
         """Whether all that it has on its disk can be read and written again."""
+        health = f"{self.endpoint}/_cluster/health?wait_for_status=yellow&timeout=1s"
         try:
-            with urllib.request.urlopen(
-                f"{self.endpoint}/_cluster/health?wait_for_status=yellow&timeout=1s", timeout=5
-            ):
+            with urllib.request.urlopen(health, timeout=ANSWER_SECONDS):
                 return True
         except OSError:
             return False
@@ -157,7 +157,7 @@ class SearchServer:
     def _look_at_given(self) -> None:
         """Raises SandboxError without the address, which may hold a password."""
         try:
-            with urllib.request.urlopen(self._given, timeout=5):
+            with urllib.request.urlopen(self._given, timeout=ANSWER_SECONDS):
                 pass
         except (OSError, ValueError, HTTPException) as error:
             why = getattr(error, "reason", None) or type(error).__name__
