@@ -41,10 +41,10 @@ stop: tools ## Stop what `make local` left running
 	@$(DEV)/python -m sandbox.local down
 
 events: tools ## Write the example events anew
-	@$(DEV)/python -m events.make
+	@$(DEV)/python -m sandbox.events
 
 check-events: tools ## Fail if the example events are not what `make events` writes
-	@$(DEV)/python -m events.make --check
+	@$(DEV)/python -m sandbox.events --check
 
 build: tools ## Build the bundles for this machine, into .local/build
 	@$(DEV)/python -m sandbox.deployment build

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import psycopg2
+from typing import Any
+from urllib.parse import unquote
 
 from sandbox.processes import SandboxError
 from sandbox.stack import Stack
+from sandbox.stores import Held, Holding
 from sandbox.tools import LOCAL, ROOT
 from sandbox.webhooks import Delivery, Webhook, send
 
@@ -23,18 +24,8 @@ PATIENCE = 30.0
 QUIET = 1.0
 """So many seconds the queues must be empty before nothing more is expected."""
 
-Rows: TypeAlias = Mapping[str, tuple[str, ...]]
-"""What the store holds: ref to the columns."""
-
-ROWS = """
-SELECT ref, 'post', slug, locale, title, to_char(to_timestamp(version / 1000.0), 'HH24:MI:SS.MS') FROM posts
-UNION ALL SELECT ref, 'page ' || page_type, slug, locale, title,
-  to_char(to_timestamp(version / 1000.0), 'HH24:MI:SS.MS') FROM pages
-UNION ALL SELECT ref, 'item of ' || collection, item_id::text, locale, title,
-  to_char(to_timestamp(version / 1000.0), 'HH24:MI:SS.MS') FROM collection_items
-ORDER BY 2, 3, 4"""
-COLUMNS = ("what", "slug or number", "locale", "title", "version of")
-LEGEND = "+ new   ~ changed   - gone   (a version is named by the time at which ButterCMS was read)"
+COLUMNS = ("what", "slug or number", "locale", "title")
+LEGEND = "+ new   ~ changed   - gone   = as before"
 
 END = """
 All {steps} steps did what they should, in {seconds:.0f} s. Where to look next:
@@ -42,7 +33,7 @@ All {steps} steps did what they should, in {seconds:.0f} s. Where to look next:
   make local                  the same stack, left running: its URLs, a curl line, psql
   sandbox/demo.py             this story
   template.yaml               the map: what is deployed, for this demo and on AWS
-  docs/postgres.md            what the tables hold, and how to query them
+  docs/postgres.md            what the tables hold, and how to query them; also docs/opensearch.md, docs/algolia.md
   {logs}/            what every function logged just now
 """
 
@@ -53,20 +44,20 @@ class WentWrong(Exception):
 
 @dataclass(frozen=True)
 class Change:
-    """What a step should do to the store: refs that appear or change, with their titles, and refs that go."""
+    """What a step should do to the stores: refs that appear or change, with their titles, and refs that go."""
 
     shows: Mapping[str, str]
     gone: tuple[str, ...] = ()
 
 
 class Story:
-    """Plays the steps and holds each against the store."""
+    """Plays the steps and holds each against the stores."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.site = stack.sandbox.site
         self.steps = 0
-        self._before = self.rows()
+        self._before = self.held()
 
     def begin(self, title: str, *lines: str) -> None:
         """The headline of a step, and what it is about."""
@@ -85,21 +76,26 @@ class Story:
         return delivery
 
     def shows(self, change: Change) -> None:
-        """Waits until the store shows the change and nothing else has changed; raises WentWrong."""
+        """Waits until every store shows the change and nothing else has changed; raises WentWrong."""
         began = time.monotonic()
-        expected = {ref: row[3] for ref, row in self._before.items() if ref not in change.gone}
-        expected |= dict(change.shows)
-        rows = self._wait(lambda rows: {ref: row[3] for ref, row in rows.items()} == expected, expected)
-        self._print(rows, f"in the store {time.monotonic() - began:.1f} s later")
+        expected = {ref: one.title for ref, one in self._known().items() if ref not in change.gone} | dict(change.shows)
+        held = self._wait(expected)
+        print(f"   in all {len(held)} stores {time.monotonic() - began:.1f} s later:\n")
+        self._print(held)
+        self._before = held
 
     def stays(self) -> None:
-        """Waits until all queues are empty, and looks that nothing in the store has changed; raises WentWrong."""
+        """Waits until all queues are empty, and looks that nothing in any store has changed; raises WentWrong."""
         began = time.monotonic()
         self.settle()
-        rows = self.rows()
-        if rows != self._before:
-            raise WentWrong(f"the store should be as before: {_difference(self._before, rows)}")
-        print(f"   all queues empty {time.monotonic() - began:.1f} s later: the store holds the same {len(rows)} rows")
+        held = self.held()
+        for name, holding in held.items():
+            if holding != self._before[name]:
+                raise WentWrong(f"{name} should be as before: {_difference(self._before[name], holding)}")
+        print(
+            f"   all queues empty {time.monotonic() - began:.1f} s later:"
+            f" each store holds the same {len(self._known())} items"
+        )
 
     def settle(self) -> None:
         """Waits until nothing is on its way; raises WentWrong."""
@@ -111,15 +107,9 @@ class Story:
                 raise WentWrong(f"the queues should be empty after {PATIENCE:.0f} s, but {messages} messages are left")
             time.sleep(0.1)
 
-    def rows(self) -> Rows:
-        """What the store holds now, versions included."""
-        connection = psycopg2.connect(self.stack.postgres.dsn)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(ROWS)
-                return {ref: tuple(str(value or "") for value in row) for ref, *row in cursor.fetchall()}
-        finally:
-            connection.close()
+    def held(self) -> Mapping[str, Holding]:
+        """What the stores hold now, by their names."""
+        return {store.name: store.read() for store in self.stack.stores}
 
     def delivery(self, ref: str) -> str:
         """What the delivery table says of a document at postgres."""
@@ -128,7 +118,7 @@ class Story:
         item = answer.get("Item", {})
         return f"{item['status']['S']}, {item['attempts']['N']} failed" if "status" in item else "not tried yet"
 
-    def until(self, what: str, happened: Callable[[], bool]) -> None:
+    def until(self, what: str, happened: Callable[[], object]) -> None:
         """Waits until something has happened; raises WentWrong."""
         deadline = time.monotonic() + PATIENCE
         while not happened():
@@ -136,28 +126,46 @@ class Story:
                 raise WentWrong(f"{what} should have happened within {PATIENCE:.0f} s")
             time.sleep(0.1)
 
-    def _wait(self, good: Callable[[Rows], bool], expected: Mapping[str, str]) -> Rows:
+    def _known(self) -> Holding:
+        return next(iter(self._before.values()))
+
+    def _wait(self, expected: Mapping[str, str]) -> Mapping[str, Holding]:
         deadline = time.monotonic() + PATIENCE
-        while not good(rows := self.rows()):
+        while True:
+            held = self.held()
+            differing = [name for name, holding in held.items() if _titles(holding) != expected]
+            if not differing:
+                return held
             if time.monotonic() > deadline:
-                titles = {ref: row[3] for ref, row in rows.items()}
-                raise WentWrong(f"after {PATIENCE:.0f} s the store differs: {_difference(expected, titles)}")
+                difference = _difference(expected, _titles(held[differing[0]]))
+                raise WentWrong(f"after {PATIENCE:.0f} s {differing[0]} differs: {difference}")
             time.sleep(0.05)
-        return rows
 
-    def _print(self, rows: Rows, when: str) -> None:
-        marks = {ref: _mark(self._before.get(ref), row) for ref, row in rows.items()}
-        gone = [("-", *self._before[ref]) for ref in self._before if ref not in rows]
-        print(f"   {when}:\n")
-        _print_table([("", *COLUMNS), *((marks[ref], *row) for ref, row in rows.items()), *gone])
+    def _print(self, held: Mapping[str, Holding]) -> None:
+        titles = _titles(self._known()) | _titles(next(iter(held.values())))
+        rows = [
+            (*_named(ref), title, *(_mark(self._before[name].get(ref), held[name].get(ref)) for name in held))
+            for ref, title in titles.items()
+        ]
+        _print_table([(*COLUMNS, *held), *sorted(rows)])
         print()
-        self._before = rows
 
 
-def _mark(before: tuple[str, ...] | None, now: tuple[str, ...]) -> str:
-    if before is None:
-        return "+"
-    return " " if before == now else "~"
+def _titles(holding: Holding) -> dict[str, str]:
+    return {ref: one.title for ref, one in holding.items()}
+
+
+def _named(ref: str) -> tuple[str, str, str]:
+    """What a ref names: what it is, its slug or number, its locale."""
+    kind, *group, name, locale = map(unquote, ref.split(":"))
+    what = {"page": "page {}", "item": "item of {}"}.get(kind, kind)
+    return what.format(*group), name, locale
+
+
+def _mark(before: Held | None, now: Held | None) -> str:
+    if now is None:
+        return "-"
+    return "+" if before is None else "=" if before == now else "~"
 
 
 def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -176,7 +184,7 @@ def _print_table(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def backfill(story: Story) -> None:
-    story.begin("Backfill", "The site exists already: all that it has published comes into the store.")
+    story.begin("Backfill", "The site exists already: all that it has published comes into the stores.")
     answer = story.stack.invoke("resolve", {"command": "backfill"})
     if not answer["ok"]:
         raise WentWrong(f"the backfill should begin: {answer}")
@@ -210,8 +218,19 @@ def publish(story: Story) -> None:
     story.shows(Change({"post:tulips:en": "Tulips", **pages}))
 
 
+def search(story: Story) -> None:
+    story.begin(
+        "A search", "Two words of the new post's body, asked of OpenSearch and of Algolia as a site's visitors would."
+    )
+    for store in story.stack.stores:
+        if store.search is not None:
+            find = partial(store.search, "plant autumn")
+            story.until(f"the post found in {store.name}", find)
+            print(f"   {store.name} finds: " + ", ".join(f"{title} ({ref})" for ref, title in find().items()))
+
+
 def edit(story: Story) -> None:
-    story.begin("Edit the post", "ButterCMS sends the same post.published as before; the version in the store rises.")
+    story.begin("Edit the post", "ButterCMS sends the same post.published as before; the versions in the stores rise.")
     story.send(story.site.publish_post("tulips", title="Tulips and daffodils"))
     story.shows(Change({"post:tulips:en": "Tulips and daffodils"}))
 
@@ -261,19 +280,22 @@ def outage(story: Story) -> None:
     story.send(story.site.publish_post("frost-dates", title="Frost dates"))
     story.until("a failed try", lambda: story.delivery(ref).startswith("unavailable"))
     print(f"   database down; the delivery table says: {story.delivery(ref)}")
+    others = [store for store in story.stack.stores if store.target != "postgres"]
+    story.until("delivery to the others", lambda: all(ref in store.read() for store in others))
+    print(f"   {' and '.join(store.name for store in others)} have the post meanwhile")
     story.stack.postgres.restart()
     print("   database up again")
     story.shows(Change({ref: "Frost dates"}))
 
 
 STORY: tuple[Callable[[Story], None], ...] = (
-    backfill, publish, edit, duplicate, out_of_order, rename, unpublish, wrong_secret, outage,
+    backfill, publish, search, edit, duplicate, out_of_order, rename, unpublish, wrong_secret, outage,
 )  # fmt: skip
 
 
 def play(stack: Stack) -> int:
     """Plays all steps and returns how many there were; raises WentWrong at the first that went wrong."""
-    print(f"\nWhat PostgreSQL holds is shown after each step:  {LEGEND}")
+    print(f"\nWhat the stores hold is shown side by side after each step:  {LEGEND}")
     story = Story(stack)
     for part in STORY:
         part(story)
@@ -283,7 +305,10 @@ def play(stack: Stack) -> int:
 def main() -> int:
     """Starts the stack, plays, stops what it started; 0 if all went well."""
     began = time.monotonic()
-    print("buttersync on this machine: the real template.yaml, AWS emulated, a real PostgreSQL, ButterCMS played.\n")
+    print(
+        "buttersync on this machine: the real template.yaml, AWS emulated, a real PostgreSQL, a real OpenSearch,\n"
+        "ButterCMS and Algolia played.\n"
+    )
     logs = Path("logs")
     try:
         with Stack.start(HOME) as stack:

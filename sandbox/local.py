@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sandbox.processes import SandboxError, commanded
 from sandbox.progress import step
-from sandbox.stack import Stack
+from sandbox.stack import INDEX_PREFIX, Stack
 from sandbox.tools import LOCAL, VENVS
 
 HOME = LOCAL / "local"
@@ -29,6 +29,8 @@ The local stack is up.
 
   webhook     {WEBHOOK_URL}
   ButterCMS   {SANDBOX_URL}/_sandbox/  (the sandbox: read token, faults, requests)
+  Algolia     {ALGOLIA_ENDPOINT}  (three hosts, in the sandbox)
+  OpenSearch  {SEARCH_ENDPOINT}
   PostgreSQL  {POSTGRES_DSN}
   AWS         {AWS_ENDPOINT_URL}
   logs        {logs}
@@ -37,6 +39,7 @@ In this shell, or any other (`aws` is the AWS CLI, 2.13 or newer):
 
   source {env}
   curl -sS "$WEBHOOK_URL" -H "X-Webhook-Secret: $WEBHOOK_SECRET" -d '{webhook}'
+  curl -sS "$SEARCH_ENDPOINT/{prefix}posts/_search?q=roses&filter_path=hits.hits._source.title"
   {psql} "$POSTGRES_DSN" -c 'SELECT slug, status, updated_at FROM posts'
   aws lambda invoke --function-name buttersync-local-postgres --payload '{{"command": "check"}}' \\
     --cli-binary-format raw-in-base64-out /dev/stdout
@@ -102,7 +105,7 @@ def welcome(stack: Stack) -> str:
     """What a person is told who has started the stack."""
     installed = next((VENVS / "dev").glob("lib/*/site-packages/*/pginstall/bin/psql"))
     psql = "psql" if shutil.which("psql") else _shown(installed)
-    shown = {"logs": _shown(stack.logs), "env": _shown(ENV), "webhook": WEBHOOK, "psql": psql}
+    shown = {"logs": _shown(stack.logs), "env": _shown(ENV), "webhook": WEBHOOK, "psql": psql, "prefix": INDEX_PREFIX}
     return WELCOME.format(**stack.variables, **shown)
 
 

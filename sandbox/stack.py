@@ -1,4 +1,4 @@
-"""The whole of buttersync on this machine: AWS emulated, a real PostgreSQL, ButterCMS played by the sandbox.
+"""The whole of buttersync on this machine: AWS emulated, a real PostgreSQL and OpenSearch, the vendors played.
 
 ``with Stack.start(home) as stack: ...``; from a terminal see `sandbox.local`.
 """
@@ -8,25 +8,33 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import boto3
 from botocore.config import Config
 
-from sandbox import deployment
+from sandbox import deployment, stores
 from sandbox.emulator import KEY, REGION, Emulator, emulator
 from sandbox.examples import example_site
 from sandbox.postgres import Postgres
 from sandbox.processes import SandboxError, orderly_end, undisturbed
 from sandbox.progress import step
+from sandbox.search import SearchServer
 from sandbox.server import Sandbox
 from sandbox.site import Site
+from sandbox.stores import Store
 
 WEBHOOK_SECRET = "sandbox-webhook-secret"  # noqa: S105  opens nothing but the sandbox
 WEBHOOK_PATH = "webhooks/buttercms"
+
+TARGETS = ("algolia", "opensearch", "postgres")
+INDEX_PREFIX = "buttersync-sandbox-"
+"""Keeps clear of what else is in an OpenSearch that runs already."""
 
 URLS = {
     "PostUrl": "https://garden.example/{locale}/blog/{slug}",
@@ -49,6 +57,7 @@ class Stack:
     emulator: Emulator
     sandbox: Sandbox
     postgres: Postgres
+    search: SearchServer
     outputs: Mapping[str, str]
     """The outputs of the template."""
     webhook_url: str
@@ -69,8 +78,19 @@ class Stack:
             "WEBHOOK_URL": self.webhook_url,
             "WEBHOOK_SECRET": self.webhook_secret,
             "SANDBOX_URL": self.sandbox.url,
+            "ALGOLIA_ENDPOINT": self.sandbox.algolia_endpoint,
+            "SEARCH_ENDPOINT": self.search.endpoint,
             "POSTGRES_DSN": self.postgres.dsn,
         }
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """What the targets keep in step, to look into."""
+        return (
+            stores.postgres(self.postgres),
+            stores.opensearch(self.search.endpoint, INDEX_PREFIX),
+            stores.algolia(self.sandbox.algolia, self.sandbox.algolia_endpoint.split(",")[-1]),
+        )
 
     def client(self, service: str) -> Any:
         """A boto3 client of the emulated AWS."""
@@ -85,9 +105,9 @@ class Stack:
         return invoke(self.emulator, function, event)
 
     def on_the_way(self) -> int:
-        """How many messages are in the queues of resolve and postgres, waiting, hidden or being handled."""
+        """How many messages are in the queues of resolve and the targets, waiting, hidden or being handled."""
         names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
-        urls = [self.outputs[f"{owner}QueueUrl"] for owner in ("resolve", "postgres")]
+        urls = [self.outputs[f"{owner}QueueUrl"] for owner in ("resolve", *TARGETS)]
         answers = [self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names) for url in urls]
         return sum(int(answer["Attributes"][name]) for answer in answers for name in names)
 
@@ -134,22 +154,27 @@ def invoke(emulated: Emulator, function: str, event: Mapping[str, Any]) -> Any:
 
 def _started(home: Path, site: Site, servers: ExitStack) -> Stack:
     logs = home / "logs"
-    with step("Starting AWS, PostgreSQL and ButterCMS"):
+    with step("Starting AWS, PostgreSQL and the sandbox"):
         aws = servers.enter_context(emulator(home / "aws", logs / "ministack.log"))
         sandbox = servers.enter_context(Sandbox(site=site))
         postgres = servers.enter_context(Postgres(home / "postgres"))
+        search = SearchServer(directory=home / "search")
+        servers.callback(search.close)
+        search.begin()
         aws.wait()
     with step("Building the functions (sam build)"):
         deployment.build(logs / "sam-build.log")
     with step("Deploying template.yaml (sam deploy)"):
         deployment.deploy(aws, _parameters(site), logs / "sam-deploy.log")
     servers.callback(_keep_logs, aws, logs)
-    with step("Filling SSM, creating the tables"):
+    search.start()
+    stores.wipe_opensearch(search.endpoint, INDEX_PREFIX)
+    with step("Filling SSM, creating tables and indices"):
         _admit_reading_settings(aws)
-        put_settings(aws, _settings(sandbox, postgres))
+        put_settings(aws, _settings(sandbox, postgres, search))
         _set_up(aws)
     outputs = _outputs(aws)
-    return Stack(home, aws, sandbox, postgres, outputs, _webhook_url(aws))
+    return Stack(home, aws, sandbox, postgres, search, outputs, _webhook_url(aws))
 
 
 def _parameters(site: Site) -> dict[str, str]:
@@ -163,19 +188,35 @@ def _parameters(site: Site) -> dict[str, str]:
     }
 
 
-def _settings(sandbox: Sandbox, postgres: Postgres) -> dict[str, str]:
+def _settings(sandbox: Sandbox, postgres: Postgres, search: SearchServer) -> dict[str, str]:
     return {
+        "algolia/app_id": sandbox.algolia.app_id,
+        "algolia/api_key": sandbox.algolia.api_key,
+        "algolia/endpoint": sandbox.algolia_endpoint,
         "butter/endpoint": sandbox.butter_endpoint,
         "butter/read_token": sandbox.butter.token,
         "butter/webhook_secret": WEBHOOK_SECRET,
+        **_search_settings(urlsplit(search.endpoint)),
+        "opensearch/index_prefix": INDEX_PREFIX,
         "postgres/dsn": postgres.dsn,
     }
 
 
+def _search_settings(address: SplitResult) -> dict[str, str]:
+    """The address, and who logs in there, if it says so."""
+    endpoint = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    if not address.username:
+        return {"opensearch/endpoint": endpoint, "opensearch/auth": "none"}
+    login = {"opensearch/username": unquote(address.username), "opensearch/password": unquote(address.password or "")}
+    return {"opensearch/endpoint": endpoint, "opensearch/auth": "basic", **login}
+
+
 def _set_up(aws: Emulator) -> None:
-    answer = invoke(aws, "postgres", {"command": "setup"})
-    if not answer["ok"]:
-        raise SandboxError(f"postgres could not create its tables: {answer['message']}")
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda target: invoke(aws, target, {"command": "setup"}), TARGETS))
+    for target, answer in zip(TARGETS, answers, strict=True):
+        if not answer["ok"]:
+            raise SandboxError(f"{target} could not be set up: {answer['message']}")
 
 
 def _admit_reading_settings(aws: Emulator) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from events import docker
-from sandbox import deployment
+from sandbox import deployment, docker
 from sandbox.stack import Stack
 from tests.bundles.lambda_runtime import BrokenDown, run, runtime
 
@@ -96,7 +95,7 @@ def test_what_is_missing_from_the_path_is_noticed(stack: Stack, brought_along: P
 
 
 def test_containers_get_the_settings_and_names_of_the_local_stack(stack: Stack) -> None:
-    command = (sys.executable, "-m", "events.docker")
+    command = (sys.executable, "-m", "sandbox.docker")
 
     printed = subprocess.run(
         command, env={**os.environ, **stack.variables}, cwd=ROOT, capture_output=True, text=True, check=True

@@ -8,10 +8,10 @@ import pytest
 
 from buttersync.model import Change, Document
 from buttersync.queues import Message
-from events import make
+from sandbox import events
 from webhook import CLAIMS, Ignored, change_of
 
-EVENTS = Path(make.__file__).parent
+EVENTS = events.FOLDER
 NAMES = {
     *(f"post.{action}" for action in ("published", "draft", "delete", "all")),
     *(f"post.localization.{action}" for action in ("published", "draft", "delete")),
@@ -36,13 +36,13 @@ def test_there_is_a_webhook_of_each_of_the_18_events() -> None:
 def test_ingest_knows_what_each_of_them_says(name: str) -> None:
     family, _, action = name.rpartition(".")
 
-    claim = change_of(read("webhooks", f"{name}.json"), make.SENT_AT, "en")
+    claim = change_of(read("webhooks", f"{name}.json"), events.SENT_AT, "en")
 
     assert isinstance(claim, Ignored) == (action not in CLAIMS.get(family, {}))
 
 
 def test_the_made_files_are_up_to_date() -> None:
-    assert list(make.stale(EVENTS)) == [], "run: make events"
+    assert list(events.stale(EVENTS)) == [], "run: make events"
 
 
 def test_the_queues_hold_messages_as_the_functions_get_them() -> None:
@@ -50,23 +50,23 @@ def test_the_queues_hold_messages_as_the_functions_get_them() -> None:
         return [Message.from_record(record).body for record in read("queues", f"{function}.json")["Records"]]
 
     changes = [Change.from_json(body) for body in bodies("resolve")]
-    documents = [Document.from_json(body) for body in bodies("postgres")]
-
     assert {change.identity.kind for change in changes} == {"post", "page", "item"}
-    assert {document.identity.kind for document in documents} == {"post", "page", "item"}
+    for target in events.TARGETS:
+        documents = [Document.from_json(body) for body in bodies(target)]
+        assert {document.identity.kind for document in documents} == {"post", "page", "item"}
 
 
 def test_a_check_finds_what_has_changed_and_what_nobody_makes_any_more(tmp_path: Path) -> None:
     (tmp_path / "webhooks").mkdir()
     for path in (EVENTS / "webhooks").iterdir():
         (tmp_path / "webhooks" / path.name).write_text(path.read_text())
-    make.write(tmp_path)
-    assert list(make.stale(tmp_path)) == []
+    events.write(tmp_path)
+    assert list(events.stale(tmp_path)) == []
 
     (tmp_path / "env.json").write_text("{}")
     (tmp_path / "api" / "post.gone.json").write_text("{}")
-    found = list(make.stale(tmp_path))
-    make.write(tmp_path)
+    found = list(events.stale(tmp_path))
+    events.write(tmp_path)
 
     assert found == [Path("api/post.gone.json"), Path("env.json")]
-    assert list(make.stale(tmp_path)) == []
+    assert list(events.stale(tmp_path)) == []

@@ -1,4 +1,4 @@
-"""Lets the containers of `sam local invoke` reach the stack of `make local`: ``eval "$(python -m events.docker)"``.
+"""Lets the containers of `sam local invoke` reach the stack of `make local`: ``eval "$(python -m sandbox.docker)"``.
 
 To a container, 127.0.0.1 is itself; Docker names the machine around it host.docker.internal. So the settings are stored
 again for a stage of their own, with that name in them, and what is printed exports what only the running stack knows.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import boto3
 
-from events.make import DOCKER_STAGE, STAGE
+from sandbox.events import DOCKER_STAGE, STAGE
 
 HERE, AROUND = "127.0.0.1", "host.docker.internal"
 NAMES = {"CONTENT_TABLE": "ContentTable", "DELIVERY_TABLE": "DeliveryTable", "ARCHIVE_BUCKET": "ArchiveBucket"}
@@ -43,7 +43,7 @@ def main() -> None:
     """Stores the settings and prints the exports."""
     store_settings()
     for name, value in variables():
-        print(f"export {name}={shlex.quote(value)}")  # noqa: T201  for the shell to read
+        print(f"export {name}={shlex.quote(value)}")
 
 
 if __name__ == "__main__":

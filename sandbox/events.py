@@ -1,4 +1,4 @@
-"""Wraps the webhooks of `events/webhooks/` as the functions get them: ``python -m events.make [--check]``.
+"""The example events, made from the webhooks in `events/webhooks/`: ``python -m sandbox.events [--check]``.
 
 `events/api/` has each for ingest as API Gateway hands it on, `events/queues/` a batch of messages for every function
 behind a queue, made by ingest's own code. With ``--check`` nothing is written, and the exit status says whether
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.emulator import REGION
-from sandbox.stack import WEBHOOK_PATH, WEBHOOK_SECRET
+from sandbox.stack import TARGETS, WEBHOOK_PATH, WEBHOOK_SECRET
+from sandbox.tools import ROOT
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = ROOT / "events"
 # In Lambda these two are roots of imports.
-sys.path += [str(FOLDER.parent / root) for root in ("layers/buttersync", "functions/ingest")]
+sys.path += [str(ROOT / root) for root in ("layers/buttersync", "functions/ingest")]
 
 from buttersync.model import Change, Document  # noqa: E402  the path comes first
 from webhook import change_of  # noqa: E402  the path comes first
@@ -25,7 +26,7 @@ from webhook import change_of  # noqa: E402  the path comes first
 ACCOUNT = "000000000000"
 STAGE = "local"
 DOCKER_STAGE = "docker"
-"""Whose settings name addresses that a container can reach; see `events.docker`."""
+"""Whose settings name addresses that a container can reach; see `sandbox.docker`."""
 DEFAULT_LOCALE = "en"
 SENT_AT = 1_770_022_800_000
 """2026-02-02 09:00 UTC (ms)."""
@@ -58,7 +59,10 @@ def made(folder: Path) -> Files:
     contents = {
         **{Path("api", f"{event}.json"): _request(webhook) for event, webhook in webhooks.items()},
         Path("queues", "resolve.json"): _batch("resolve", [(one.to_json(), one.attributes) for one in read_back]),
-        Path("queues", "postgres.json"): _batch("postgres", [(one.to_message(), one.attributes()) for one in removed]),
+        **{
+            Path("queues", f"{target}.json"): _batch(target, [(one.to_message(), one.attributes()) for one in removed])
+            for target in TARGETS
+        },
         Path("env.json"): _variables(),
     }
     return {path: json.dumps(content, indent=2, ensure_ascii=False) + "\n" for path, content in contents.items()}
@@ -156,7 +160,7 @@ def _variables() -> dict[str, Any]:
         "Parameters": {"STAGE": DOCKER_STAGE},
         "IngestFunction": {**topic, "RESOLVE_QUEUE_URL": _queue("resolve")},
         "ResolveFunction": {**topic, **_queues("resolve")},
-        "postgresFunction": _queues("postgres"),
+        **{f"{target}Function": _queues(target) for target in TARGETS},
     }
 
 
