@@ -63,8 +63,8 @@ class SearchServer:
         return bool(self._given) or (self._server is not None and self._server.poll() is None)
 
     def begin(self) -> None:
-        """Starts the server, jars and all, and returns at once."""
-        if not self.is_running:
+        """Starts the server, jars and all, and returns at once; what becomes of it is told by `start`."""
+        if self._server is None and not self._given:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._launch()
 
@@ -151,7 +151,7 @@ class SearchServer:
         try:
             with urllib.request.urlopen(health, timeout=ANSWER_SECONDS):
                 return True
-        except OSError:
+        except (OSError, HTTPException):
             return False
 
     def _look_at_given(self) -> None:
