@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+import requests
+
 from sandbox.jars import Engine, cache, locked
 from sandbox.processes import KILL_GROUP, LINES_SHOWN, SandboxError, free_port, guarded
 from sandbox.progress import step
@@ -157,13 +159,12 @@ class SearchServer:
     def _look_at_given(self) -> None:
         """Raises SandboxError without the address, which may hold a password."""
         try:
-            with urllib.request.urlopen(self._given, timeout=ANSWER_SECONDS):
-                pass
-        except (OSError, ValueError, HTTPException) as error:
-            why = getattr(error, "reason", None) or type(error).__name__
+            requests.get(self._given, timeout=ANSWER_SECONDS).raise_for_status()
+        except requests.RequestException as error:
+            why = error.response.reason if error.response is not None else type(error).__name__
             raise SandboxError(
                 f"No OpenSearch answers at {GIVEN} ({why}): start it, or unset the variable to have one started here."
-            ) from error
+            ) from None
 
     def _error(self) -> SandboxError:
         last_lines = self.log.read_text(errors="replace").splitlines()[-LINES_SHOWN:]

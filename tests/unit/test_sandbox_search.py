@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -249,13 +250,13 @@ def test_without_a_network_there_are_two_ways_out(
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """An OpenSearch that somebody else has started."""
+    """An OpenSearch that somebody else has started, for who knows the password."""
 
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
+        knows = self.headers["Authorization"] == f"Basic {b64encode(b'me:secret').decode()}"
+        self.send_response(200 if knows else 401)
+        self.send_header("Content-Length", "0")
         self.end_headers()
-        self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None:
         """Keeps the tests' output readable."""
@@ -266,8 +267,9 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        monkeypatch.setenv(GIVEN, f"http://127.0.0.1:{server.server_port}/")
-        yield f"http://127.0.0.1:{server.server_port}"
+        address = f"http://me:secret@127.0.0.1:{server.server_port}"
+        monkeypatch.setenv(GIVEN, f"{address}/")
+        yield address
         server.shutdown()
         thread.join()
 
@@ -280,6 +282,14 @@ def test_one_that_is_given_is_taken_and_left_alone(elsewhere: str) -> None:
             given.restart()
 
     assert answers(elsewhere)
+
+
+def test_one_that_is_given_and_lets_nobody_in_is_told(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(GIVEN, elsewhere.replace("secret", "guess"))
+
+    refusal = r"No OpenSearch answers at OPENSEARCH_ENDPOINT \(Unauthorized\)"
+    with pytest.raises(SandboxError, match=refusal), SearchServer():
+        pass
 
 
 def test_elasticsearch_is_never_the_opensearch_that_is_given(elsewhere: str) -> None:
