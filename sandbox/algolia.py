@@ -6,9 +6,9 @@ here are the keys and the endpoints. What the project never calls (rules, synony
 and answers 404. The rules are those of https://www.algolia.com/doc/rest-api/search.
 """
 
+import math
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from sandbox.algolia_indices import (
     Save,
     now,
 )
+from sandbox.algolia_keys import Key, KeyWish
 from sandbox.algolia_search import deletion, search
 from sandbox.algolia_settings import TYPES, fault, shown
 from sandbox.algolia_writes import check_size, ids, operation_of, save, update
@@ -40,45 +41,16 @@ from sandbox.wire import Request, Response, Route, json_response
 APP_ID = "BUTTERSYNC"
 API_KEY = "0123456789abcdef0123456789abcdef"  # opens nothing but the sandbox
 WRITE_ACL = ("addObject", "deleteObject", "settings", "editSettings", "listIndexes")
-ADMIN = "admin"
-ACLS = frozenset(
-    {"addObject", "analytics", "browse", "deleteIndex", "deleteObject", "editSettings", "inference", "listIndexes"}
-    | {"logs", "personalization", "recommendation", "search", "seeUnretrievableAttributes", "settings", "usage", ADMIN}
-)
-"""https://www.algolia.com/doc/guides/security/api-keys#access-control-list-acl"""
 
 QUOTA = (
     "You have exceeded your Record quota. You\u2019ll need to change your plan for more capacity, or delete records. "
     "See more details at https://www.algolia.com/account/billing/details"
 )
-INDEX_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+INDEX_NAME = re.compile(r"[A-Za-z0-9 _.-]{1,256}")
+"""Stricter than Algolia may be, whose rule is known from its refusals only."""
 
 ABOUT_ACCOUNT = 'change limits and delay: {"delay": 2, "record_bytes": 10000, "most_tasks": 0, "quota": 100}'
 ABOUT_KEYS = 'add a key: {"acl": ["search"], "indexes": ["prod_*"]}'
-
-
-@dataclass(frozen=True)
-class Key:
-    """An API key: what it may do, and to which indices."""
-
-    value: str
-    acl: frozenset[str]
-    indexes: tuple[str, ...] = ()
-    """Names, or parts of them with ``*`` before or behind; none: all indices."""
-    created_at: int = 0
-    """In milliseconds since 1970."""
-
-    def may(self, right: str) -> bool:
-        """Whether it has an entry of the ACL; an admin key has all."""
-        return right in self.acl or ADMIN in self.acl
-
-    def reaches(self, index: str) -> bool:
-        """Whether it is good for an index."""
-        return not self.indexes or any(_is_like(index, pattern) for pattern in self.indexes)
-
-
-def _is_like(name: str, pattern: str) -> bool:
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), name) is not None
 
 
 @dataclass(frozen=True)
@@ -160,7 +132,7 @@ class Algolia:
         with self._lock:
             self.account = Account()
             self._indices = Indices()
-            self._keys = {API_KEY: Key(API_KEY, frozenset(WRITE_ACL), created_at=_milliseconds())}
+            self._keys = {API_KEY: Key.made(API_KEY, WRITE_ACL)}
 
     @property
     def delay(self) -> float:
@@ -199,9 +171,7 @@ class Algolia:
 
     def add_key(self, *acl: str, indexes: Sequence[str] = ()) -> str:
         """A new key with these rights (``admin``: all) on these indices; raises ValueError for a right that is none."""
-        if unknown := set(acl) - ACLS:
-            raise ValueError(f"an ACL has no {', '.join(sorted(unknown))}")
-        key = Key(uuid4().hex, frozenset(acl), tuple(indexes), _milliseconds())
+        key = Key.made(uuid4().hex, acl, indexes)
         with self._lock:
             self._keys[key.value] = key
         return key.value
@@ -214,7 +184,10 @@ class Algolia:
             response = self._answer(request)
         except Refusal as refusal:
             response = refusal.response
-        return response.with_headers(Correlation_ID=uuid4().hex + request.headers.get("request-id", ""))
+        except RecursionError:
+            response = Refusal(400, "Invalid JSON: nested too deeply").response
+        number = uuid4().hex + request.headers.get("request-id", "")
+        return response.with_headers(Content_Type="application/json; charset=UTF-8", Correlation_ID=number)
 
     def _answer(self, request: Request) -> Response:
         key = self._key_of(request)
@@ -243,13 +216,11 @@ class Algolia:
         raise Refusal(404, "Path not found")
 
     def _key(self, _: Request, key: Key, value: str) -> Response:
-        wanted = self._keys.get(value)
-        if value != key.value and ADMIN not in key.acl:
+        if value != key.value and not key.is_admin:
             raise Refusal(403, "Method not allowed with this API key")
-        if wanted is None:
+        if value not in self._keys:
             raise Refusal(404, "Key does not exist")
-        rights: dict[str, Any] = {"value": value, "createdAt": wanted.created_at, "acl": sorted(wanted.acl)}
-        return json_response(200, {**rights, "indexes": wanted.indexes, "description": "<redacted>", "validity": 0})
+        return json_response(200, self._keys[value].shown())
 
     # --- writing ---
 
@@ -284,12 +255,13 @@ class Algolia:
     def _accept(self, written: Mapping[str, Sequence[Operation]]) -> dict[str, int]:
         """A task for each index, its number by the index's name; raises Refusal (429, 403)."""
         growing = [one for operations in written.values() for one in operations if not isinstance(one, Delete)]
-        if growing and self._indices.waiting >= self.account.most_tasks:
-            raise Refusal(429, "Too many jobs")
-        if self.account.quota is not None:
-            self._check_quota(written, self.account.quota)
-        delay = self.account.delay
-        return {index: self._indices.accept(index, operations, delay) for index, operations in written.items()}
+        with self._lock:
+            if growing and self._indices.waiting >= self.account.most_tasks:
+                raise Refusal(429, "Too many jobs")
+            if self.account.quota is not None:
+                self._check_quota(written, self.account.quota)
+            delay = self.account.delay
+            return {index: self._indices.accept(index, operations, delay) for index, operations in written.items()}
 
     def _check_quota(self, written: Mapping[str, Sequence[Operation]], quota: int) -> None:
         added = {
@@ -379,9 +351,14 @@ class Algolia:
         answer = search(found, json_object(request))
         return json_response(200, {**answer, "hits": [_visible(found, hit, key) for hit in answer["hits"]]})
 
-    def _list(self, _: Request, key: Key) -> Response:
-        found = {name: self._indices.get(name) for name in self._indices.names() if key.reaches(name)}
-        return json_response(200, {"items": [_listed(name, one) for name, one in found.items() if one], "nbPages": 1})
+    def _list(self, request: Request, key: Key) -> Response:
+        names = [name for name in self._indices.names() if key.reaches(name)]
+        size = _integer(request, "hitsPerPage", 100)
+        pages = math.ceil(len(names) / size) if request.parameter("page") else 1
+        if request.parameter("page"):
+            names = names[_integer(request, "page", 0) * size :][:size]
+        found = ((name, self._indices.get(name)) for name in names)
+        return json_response(200, {"items": [_listed(name, one) for name, one in found if one], "nbPages": pages})
 
     # --- for people ---
 
@@ -419,13 +396,6 @@ class WantedRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     object_id: str = msgspec.field(name="objectID")
 
 
-class KeyWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a new key is to be good for."""
-
-    acl: list[str]
-    indexes: list[str] = []
-
-
 def _usable(key: Key, index: Any) -> str:
     """The name of an index, if it can be one and the key is good for it; else raises Refusal."""
     if not isinstance(index, str) or not INDEX_NAME.fullmatch(index):
@@ -450,6 +420,13 @@ def _flag(request: Request, name: str, *, default: bool) -> bool:
     return default if value is None else value == "true"
 
 
+def _integer(request: Request, name: str, default: int) -> int:
+    value = request.parameter(name) or str(default)
+    if not re.fullmatch("[0-9]{1,9}", value) or (name == "hitsPerPage" and value == "0"):
+        raise Refusal(400, f'Invalid value for "{name}" parameter, expected an integer')
+    return int(value)
+
+
 def _visible(index: Index, record: Record, key: Key) -> Record:
     """A record without what must not be retrieved, unless the key may see that too."""
     hidden = shown(index.settings)["unretrievableAttributes"] or []
@@ -471,7 +448,3 @@ def _listed(name: str, index: Index) -> dict[str, Any]:
         "numberOfPendingTasks": 0,
         "pendingTask": False,
     }
-
-
-def _milliseconds() -> int:
-    return int(time.time() * 1000)

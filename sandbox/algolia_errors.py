@@ -28,10 +28,8 @@ def json_object(request: Request) -> dict[str, Any]:
     """The body of a request; raises Refusal (400) if it is no JSON object."""
     try:
         value = msgspec.json.decode(request.body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(400, f"Invalid JSON {_place_of(error, request.body)}") from error
-    except RecursionError as error:
-        raise Refusal(400, "Invalid JSON: nested too deeply") from error
     if not isinstance(value, dict):
         raise Refusal(400, "Invalid object near line:1 column:1")
     return value
@@ -61,7 +59,7 @@ def after_request(body: bytes, position: int) -> str:
     return _near(text, at)
 
 
-def _place_of(error: msgspec.DecodeError, body: bytes) -> str:
+def _place_of(error: Exception, body: bytes) -> str:
     """Where it stopped to be JSON: at the byte that the error names, or at the end."""
     named = re.search(r"\(byte (\d+)\)", str(error))
     text = body[: int(named[1]) if named else None].decode(errors="replace")

@@ -203,10 +203,8 @@ class _Parser:
 
     def _value(self, name: str) -> _Filter:
         """A value of a facet, or a range of numbers."""
-        if self._tokens[1].text == "TO" and self._tokens[1].kind == "keyword":
-            low = self._number()
-            self._tokens.pop(0)
-            high = self._number()
+        if any(token.text == "TO" and token.kind == "keyword" for token in self._tokens[1:2]):
+            low, _, high = self._number(), self._tokens.pop(0), self._number()
             return _Filter("numeric", _by_number(name, lambda value: low <= value <= high))
         kind = "tag" if name == "_tags" else "facet"
         return _Filter(kind, _by_value(name, self._string("filter value"), self._facets))

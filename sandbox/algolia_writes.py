@@ -141,12 +141,11 @@ def check_size(operation: Operation, position: int, limit: int) -> None:
     """
     match operation:
         case Save(record):
-            size = len(msgspec.json.encode(record))
-        case Update(_, attributes):
-            size = len(msgspec.json.encode(attributes))
+            number, size = record["objectID"], len(msgspec.json.encode(record))
+        case Update(number, attributes):
+            size = len(msgspec.json.encode({"objectID": number, **attributes}))
         case _:
             return
     if size > limit:
-        (number,) = _id(operation)
         text = TOO_BIG.format(position=position, object_id=number, size=size, limit=limit)
         raise Refusal(400, text, {"position": position, "objectID": number})

@@ -32,7 +32,6 @@ HOST = "127.0.0.1"
 ALGOLIA_HOSTS = 3
 KEPT_REQUESTS = 20_000
 KEPT_BYTES = 200_000_000
-"""How much of the bodies of requests is kept, the latest first."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +54,30 @@ class Recorded:
         return self.request.host
 
 
-class _Memory:
-    """The latest requests: `KEPT_REQUESTS` of them, fewer if their bodies are large. Safe for threads."""
+class Memory:
+    """The latest requests: so many of them, fewer if their bodies are more than so many bytes. Safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = KEPT_REQUESTS, most_bytes: int = KEPT_BYTES) -> None:
+        self._most, self._most_bytes = most, most_bytes
         self._lock = threading.Lock()
         self._kept: deque[Recorded] = deque()
         self._bytes = 0
 
     def add(self, recorded: Recorded) -> None:
+        """Keeps a request, and forgets the oldest that are too many now."""
         with self._lock:
             self._kept.append(recorded)
             self._bytes += len(recorded.request.body)
-            while len(self._kept) > KEPT_REQUESTS or self._bytes > KEPT_BYTES:
+            while len(self._kept) > self._most or self._bytes > self._most_bytes:
                 self._bytes -= len(self._kept.popleft().request.body)
 
     def all(self) -> list[Recorded]:
+        """What is kept, the oldest first."""
         with self._lock:
             return list(self._kept)
 
     def clear(self) -> None:
+        """Forgets all."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0
@@ -99,7 +102,7 @@ class Sandbox:
         self.algolia = Algolia()
         self.faults = Faults()
         self.vendors: Sequence[Vendor] = (self.butter, self.algolia)
-        self._memory = _Memory()
+        self._memory = Memory()
         self._front = Listener(self.reply, port)
         self.algolia_hosts = [Listener(self._algolia_reply) for _ in range(ALGOLIA_HOSTS)]
         faults, requests, hosts = "/_sandbox/faults", "/_sandbox/requests", "/_sandbox/algolia/hosts"
@@ -271,10 +274,7 @@ class Listener:
 
     def __init__(self, reply: Callable[[Request], _Reply], port: int = 0) -> None:
         self._reply = reply
-        # A socket that is bound but does not listen refuses connections, and keeps the port from anybody else.
-        self._place = socket.socket()
-        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._place.bind((HOST, port))
+        self._place = _place(port)
         self.address = "{}:{}".format(*self._place.getsockname())
         """``127.0.0.1:<port>``, as the Host header has it."""
         self._lock = threading.Lock()
@@ -312,6 +312,18 @@ class Listener:
         """Is taken down for good, and frees the port."""
         self.down()
         self._place.close()
+
+
+def _place(port: int) -> socket.socket:
+    """A socket that is bound but does not listen: it refuses connections, and keeps the port from anybody else."""
+    place = socket.socket()
+    try:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((HOST, port))
+    except OSError:
+        place.close()
+        raise
+    return place
 
 
 class _Server(ThreadingHTTPServer):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import requests
 
@@ -10,7 +11,7 @@ from sandbox.faults import Fault, Faults
 from sandbox.server import Sandbox
 from sandbox.wire import Request, Response, Route, json_response
 
-GET = Request("GET", "/v2/posts/hello/")
+GET = Request("GET", "/v2/posts/hello/", headers={"host": "127.0.0.1:4001"})
 
 
 class Ledger:
@@ -199,9 +200,11 @@ def test_two_faults_strike_one_after_the_other() -> None:
         (Fault(kind="drop", path=r"^/posts/"), False),
         (Fault(kind="drop", method="POST"), False),
         (Fault(kind="drop", vendor="algolia"), False),
+        (Fault(kind="drop", host=":4001$"), True),
+        (Fault(kind="drop", host=":4002$"), False),
     ],
 )
-def test_a_fault_is_about_a_vendor_a_method_and_a_path(fault: Fault, strikes: bool) -> None:
+def test_a_fault_is_about_a_vendor_a_host_a_method_and_a_path(fault: Fault, strikes: bool) -> None:
     faults = Faults()
     faults.add(fault)
 
@@ -230,6 +233,7 @@ def test_a_removed_fault_strikes_no_more() -> None:
     assert faults.striking("butter", GET) == []
 
 
-def test_a_pattern_that_is_none_is_refused_when_the_fault_is_made() -> None:
+@pytest.mark.parametrize("pattern", ["vendor", "host", "method", "path"])
+def test_a_pattern_that_is_none_is_refused_when_the_fault_is_made(pattern: str) -> None:
     with pytest.raises(ValueError, match="is no pattern"):
-        Fault(kind="drop", path="(")
+        msgspec.convert({"kind": "drop", pattern: "("}, Fault)

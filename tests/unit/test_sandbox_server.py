@@ -15,7 +15,7 @@ import requests
 
 from sandbox.examples import example_site
 from sandbox.faults import Fault
-from sandbox.server import Sandbox
+from sandbox.server import Memory, Recorded, Sandbox
 from sandbox.webhooks import Webhook, send
 from sandbox.wire import Request, Response, Route, json_response
 
@@ -95,6 +95,11 @@ def test_nobody_answers_below_no_vendor_s_path(sandbox: Sandbox) -> None:
     assert call(sandbox, "GET", "/favicon.ico").status_code == 404
 
 
+def test_a_port_that_is_taken_is_not_shared() -> None:
+    with Sandbox() as sandbox, pytest.raises(OSError, match="in use"):
+        Sandbox(urlsplit(sandbox.url).port or 0)
+
+
 def test_a_stopped_sandbox_answers_nobody_not_even_over_a_kept_connection() -> None:
     with requests.Session() as session:
         with Sandbox() as sandbox:
@@ -121,6 +126,32 @@ def test_requests_are_recorded_without_their_secrets(sandbox: Sandbox) -> None:
     assert sandbox.requests_to("butter", "/pages/") == []
 
 
+def test_requests_tell_the_address_that_was_asked(sandbox: Sandbox) -> None:
+    address = sandbox.url.removeprefix("http://")
+
+    read(sandbox, "/posts/")
+
+    assert [one.host for one in sandbox.requests] == [address]
+    assert [one["host"] for one in call(sandbox, "GET", "/_sandbox/requests").json()] == [address]
+
+
+@pytest.mark.parametrize(
+    ("most", "most_bytes", "kept"), [(10, 100, ["1", "2", "3"]), (2, 100, ["2", "3"]), (10, 9, ["3"]), (10, 2, [])]
+)
+def test_the_oldest_requests_are_forgotten_when_they_are_too_many_or_too_large(
+    most: int, most_bytes: int, kept: list[str]
+) -> None:
+    memory = Memory(most, most_bytes)
+
+    for number in "123":
+        memory.add(Recorded("butter", Request("POST", number, body=b"x" * 2 * int(number)), 200, 0))
+
+    assert [one.path for one in memory.all()] == kept
+    memory.clear()
+    memory.add(Recorded("butter", Request("POST", "4", body=b"x" * most_bytes), 200, 0))
+    assert [one.path for one in memory.all()] == ["4"]
+
+
 def test_requests_can_be_listed_and_forgotten_over_http(sandbox: Sandbox) -> None:
     read(sandbox, "/posts/")
 
@@ -138,6 +169,8 @@ def test_help_names_every_edit_and_every_route(sandbox: Sandbox) -> None:
     text = call(sandbox, "GET", "/_sandbox/").text
 
     for word in ("/_sandbox/faults", "/_sandbox/butter/<operation>", "publish_post", "rename_page", "delete_item"):
+        assert word in text
+    for word in ("/_sandbox/algolia/hosts/<host>", "/_sandbox/algolia/account", "/_sandbox/algolia/records/<index>"):
         assert word in text
 
 
