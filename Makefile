@@ -13,7 +13,7 @@ space := $() $()
 export MYPYPATH := $(subst $(space),:,$(FUNCTIONS))
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
-.PHONY: help tools demo test lint format local stop events check-events build lock clean
+.PHONY: help tools demo test bench lint format local stop events check-events build lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ demo: tools ## Play a short story on this machine: webhook in, rows in PostgreSQ
 
 test: tools ## Run all tests, the real template on the local stack included
 	@$(DEV)/python -m pytest --cov
+
+ROUNDS ?= 15
+
+bench: tools ## Measure what buttersync adds to its libraries, in ROUNDS pairs
+	@PYTHONPATH=layers/buttersync:$(MYPYPATH) $(DEV)/python -m tests.bench --rounds $(ROUNDS)
 
 lint: tools ## Check style, types and the template
 	$(DEV)/ruff check
