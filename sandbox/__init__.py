@@ -11,6 +11,8 @@ HTTP, in a test or as a process (``python -m sandbox.server --port 8900``, then 
         sandbox.faults.add(Fault(kind="drop"))   # returns a number for remove(number); clear()
         sandbox.requests                         # [Recorded(vendor, request, status, at)]
         sandbox.requests_to("butter", "/posts/")
+        sandbox.algolia_endpoint                 # three addresses; sandbox.algolia_hosts[0].down(), .up()
+        sandbox.algolia.records("posts")         # what a search sees; .settings(index), .indices, .add_key("search")
 
 ButterCMS's content (`sandbox.site` has every edit) and its webhooks::
 
@@ -21,14 +23,16 @@ ButterCMS's content (`sandbox.site` has every edit) and its webhooks::
     webhook.number, webhook.body(url)            # the numeric id, the JSON object
     send(webhook, url, secret, headers={})       # Delivery(status, body, milliseconds, error), .succeeded
 
-Faults: `sandbox.faults.Fault(kind, vendor, method, path, after, times, percent, status, body, headers, seconds, form)`.
+Faults: `sandbox.faults.Fault(kind, vendor, host, method, path, after, times, percent, status, body, headers, seconds, form)`.
 
-PostgreSQL, and TLS before it::
+PostgreSQL, TLS before it, and OpenSearch or Elasticsearch::
 
     from sandbox.postgres import Postgres
     with Postgres(directory=None) as postgres:   # .dsn .port .password .log; stop() start() restart()
     from sandbox.tls_relay import TlsRelay
     with TlsRelay(postgres.port, hostname="localhost") as relay:  # .port .ca; drop(), seconds = 0.5
+    from sandbox.search import SearchServer
+    with SearchServer("opensearch") as server:   # .endpoint .log; begin() start() stop() restart()
 
 A vendor is a class with `name`, `paths`, `controls` and `answer` (see `sandbox.wire.Vendor`), listed in `Sandbox`.
 """

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.algolia_errors import Refusal
-from sandbox.algolia_indices import Record, is_number
+from sandbox.algolia.errors import Refusal
+from sandbox.algolia.indices import Record, is_number
 
 Matches = Callable[[Record], bool]
 

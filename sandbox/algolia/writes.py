@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import msgspec
 
-from sandbox.algolia_errors import Refusal
-from sandbox.algolia_indices import (
+from sandbox.algolia.errors import Refusal
+from sandbox.algolia.indices import (
     BUILT_IN,
     Clear,
     Delete,

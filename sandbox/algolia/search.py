@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sandbox.algolia_errors import Refusal
-from sandbox.algolia_filters import Matches, all_of, at, facet_filters, filters
-from sandbox.algolia_indices import Index, Record, is_number
-from sandbox.algolia_settings import attribute_of, facets_of, shown
+from sandbox.algolia.errors import Refusal
+from sandbox.algolia.filters import Matches, all_of, at, facet_filters, filters
+from sandbox.algolia.indices import Index, Record, is_number
+from sandbox.algolia.settings import attribute_of, facets_of, shown
 
 QUERY_BYTES = 512
 PLAYED: Mapping[str, Any] = {

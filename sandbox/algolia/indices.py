@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sandbox.algolia_settings import changed
+from sandbox.algolia.settings import changed
 
 Record = Mapping[str, Any]
 Status = Literal["published", "notPublished"]

@@ -1,7 +1,7 @@
 """Algolia: records in indices, written through a queue of tasks; strict, and in Algolia's words where they are known.
 
-`sandbox.algolia_indices` has the indices and the queue, `sandbox.algolia_writes` what a batch may hold,
-`sandbox.algolia_settings` the settings, `sandbox.algolia_search` the search, `sandbox.algolia_errors` the refusals;
+`sandbox.algolia.indices` has the indices and the queue, `sandbox.algolia.writes` what a batch may hold,
+`sandbox.algolia.settings` the settings, `sandbox.algolia.search` the search, `sandbox.algolia.errors` the refusals;
 here are the keys and the endpoints. What the project never calls (rules, synonyms, copies, replicas, logs) is not here
 and answers 404. The rules are those of https://www.algolia.com/doc/rest-api/search.
 """
@@ -18,8 +18,8 @@ from uuid import uuid4
 
 import msgspec
 
-from sandbox.algolia_errors import Refusal, after_attribute, after_request, json_object, only
-from sandbox.algolia_indices import (
+from sandbox.algolia.errors import Refusal, after_attribute, after_request, json_object, only
+from sandbox.algolia.indices import (
     Clear,
     Configure,
     Delete,
@@ -32,10 +32,10 @@ from sandbox.algolia_indices import (
     Save,
     now,
 )
-from sandbox.algolia_keys import Key, KeyWish
-from sandbox.algolia_search import deletion, search
-from sandbox.algolia_settings import TYPES, fault, shown
-from sandbox.algolia_writes import check_size, ids, operation_of, save, update
+from sandbox.algolia.keys import Key, KeyWish
+from sandbox.algolia.search import deletion, search
+from sandbox.algolia.settings import TYPES, fault, shown
+from sandbox.algolia.writes import check_size, ids, operation_of, save, update
 from sandbox.wire import Request, Response, Route, json_response
 
 APP_ID = "BUTTERSYNC"
