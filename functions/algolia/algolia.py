@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from account import Account, Settings
-from application import CALL_SECONDS, CONNECT_SECONDS, Application, Client, Key, unsent
+from application import Account, Application, Client, Key, Settings
 from buttersync import delivery
 from buttersync.model import Document
-from buttersync.outcomes import DONE, Misconfigured, Outcome, Refused, Unavailable
+from buttersync.outcomes import Misconfigured, Outcome, Refused, Unavailable
+from hosts import CALL_SECONDS, CONNECT_SECONDS, unsent
 from records import COLLECTION, PAGES, POSTS, Request, index_of, request
 
 client = Client()
@@ -46,8 +46,7 @@ def _written(application: Application, parts: list[Part]) -> dict[int, Outcome]:
     while parts:
         index, asked = parts.pop()
         try:
-            application.write(index, list(asked.values()))
-            outcomes |= dict.fromkeys(asked, DONE)
+            outcomes |= dict.fromkeys(asked, application.write(index, list(asked.values())))
         except Refused as refused:
             if len(asked) > 1:
                 parts += [(index, half) for half in _halves(asked)]

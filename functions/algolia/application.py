@@ -1,15 +1,13 @@
-"""An application of Algolia, by way of its client: what is asked of it, how long it may take, what its answers mean."""
+"""An application of Algolia: its settings, and what is asked of it by way of Algolia's client."""
 
 import re
-import ssl
-import time
-from collections.abc import Callable, Sequence
-from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
 from algoliasearch.http.api_response import ApiResponse
 from algoliasearch.http.exceptions import AlgoliaUnreachableHostException
 from algoliasearch.http.hosts import Host, HostsCollection
@@ -17,69 +15,96 @@ from algoliasearch.http.transporter_sync import TransporterSync
 from algoliasearch.search.client import SearchClientSync
 from algoliasearch.search.config import SearchConfig
 
-from account import Account
-from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable
+from buttersync.outcomes import DONE, Misconfigured, Outcome, Unavailable
+from hosts import Absent, Wire, combined
 from records import Request
 
-CALL_SECONDS = 30
-"""No host is asked any more after this, however many hosts and indices there are."""
-CONNECT_SECONDS = 2
-ANSWER_SECONDS = 10
-"""Between two bytes of an answer. Algolia accepts a batch before it has indexed it."""
+Settings = Mapping[str, str]
+
+# ---------------------------------------------------------------------------------------------------- settings
+
+RECORD_BYTES = 10_000
+"""The least that a plan allows: https://www.algolia.com/doc/guides/scaling/algolia-service-limits"""
+SENSIBLE_BYTES = range(1_000, 100_001)
+
+_APP_ID = re.compile(r"[A-Za-z0-9]{1,50}")
+"""It becomes a part of host names."""
+_API_KEY = re.compile(r"[!-~]+")
+_INDEX_PREFIX = re.compile(r"[A-Za-z0-9_.-]*")
+_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
+
+THIS_MACHINE = ("localhost", "host.docker.internal")
+"""The second is what containers call the machine around them."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The settings, understood."""
+
+    app_id: str
+    api_key: str = field(repr=False)
+    index_prefix: str = ""
+    endpoint: tuple[str, ...] = ()
+    """The addresses to ask in the place of Algolia's own."""
+    record_bytes: int = RECORD_BYTES
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Raises Misconfigured, with the setting named and its value not quoted."""
+        addresses = tuple(filter(None, map(str.strip, settings.get("endpoint", "").split(","))))
+        for address in addresses:
+            _check_address(address)
+        return cls(
+            _matching(settings, "app_id", _APP_ID, "letters and digits only"),
+            _matching(settings, "api_key", _API_KEY, "a key has neither spaces nor line ends"),
+            _matching(settings, "index_prefix", _INDEX_PREFIX, "letters, digits, hyphens, dots and underscores only"),
+            addresses,
+            _record_bytes(settings.get("record_bytes", "")),
+        )
+
+
+def _matching(settings: Settings, name: str, pattern: re.Pattern[str], rule: str) -> str:
+    value = settings.get(name, "")
+    if not pattern.fullmatch(value):
+        raise Misconfigured(f"the setting {name}: {rule}")
+    return value
+
+
+def _record_bytes(value: str) -> int:
+    if not value.strip():
+        return RECORD_BYTES
+    number = int(value) if re.fullmatch(r"\s*[0-9]{1,6}\s*", value) else 0
+    if number not in SENSIBLE_BYTES:
+        least, most = SENSIBLE_BYTES[0], SENSIBLE_BYTES[-1]
+        raise Misconfigured(
+            f"the setting record_bytes: a number from {least} to {most}, the plan's record size in bytes"
+        )
+    return number
+
+
+def _check_address(address: str) -> None:
+    if not (_ENDPOINT.fullmatch(address) and (host := _host(address))):
+        raise Misconfigured("the setting endpoint: http(s)://host or http(s)://host:port, separated by commas")
+    if address.startswith("http:") and not _is_this_machine(host):
+        raise Misconfigured("the setting endpoint: only this machine is reached without TLS, as http://127.0.0.1:8900")
+
+
+def _host(address: str) -> str | None:
+    try:
+        host, port = urlsplit(address).hostname, urlsplit(address).port
+    except ValueError:
+        return None
+    return None if port == 0 else host
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in THIS_MACHINE
+
 
 # ------------------------------------------------------------------------------------------------------ client
-
-
-class Wire(requests.Session):
-    """The session below Algolia's client, which decides what the client gets to see of the network.
-
-    By itself the client gives up when a connection is refused, leaves a host that failed alone for 300 s, sleeps as
-    long as Retry-After says, and keeps statuses and headers to itself. Here every host without a sound answer has timed
-    out, so that it tries the next, and an answer of 4xx is a Failure, which it lets pass.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False  # no credentials from a .netrc
-        self.failures: list[Failure] = []
-        """What came of the hosts that the present call has tried in vain."""
-        self._failed: dict[str, Failure] = {}
-        self._deadline = 0.0
-
-    def begin(self) -> None:
-        """From here on there are CALL_SECONDS, and a host that fails in them is not asked again."""
-        self._failed.clear()
-        self._deadline = time.monotonic() + CALL_SECONDS
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """The answer, if it is 2xx; raises a Failure for 4xx, and requests.Timeout to have the next host tried."""
-        host = urlsplit(request.url or "").netloc
-        failure = self._failed.get(host)
-        if failure is None:
-            answer = self._answer(host, request, options)
-            if isinstance(answer, requests.Response):
-                return answer
-            failure = answer
-            self._failed[host] = unsent(failure)
-        self.failures.append(failure)
-        raise requests.Timeout
-
-    def _answer(self, host: str, request: requests.PreparedRequest, options: Any) -> requests.Response | Failure:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise combined([*self.failures, Unavailable(f"{host}: no time was left to ask it")])
-        limits = {"timeout": (min(CONNECT_SECONDS, left), min(ANSWER_SECONDS, left)), "allow_redirects": False}
-        try:
-            response = super().send(request, **(options | limits))
-        except requests.RequestException as error:
-            return failure_of_silence(host, error)
-        response.encoding = "utf-8"  # or else requests guesses, from every letter
-        if response.status_code // 100 == 2:
-            return response
-        failure = failure_of_answer(host, response)
-        if response.status_code // 100 == 4:
-            raise combined([*self.failures, failure]) if isinstance(failure, Unavailable) else failure
-        return failure
 
 
 class _Transporter(TransporterSync):
@@ -121,28 +146,39 @@ class Application:
     """One application, asked with one key. Every method returns what was answered, or raises a Failure."""
 
     def __init__(self, account: Account) -> None:
-        config = SearchConfig(account.app_id, account.api_key)
-        if account.endpoint:
-            addresses = [urlsplit(address) for address in account.endpoint]
-            config.hosts = HostsCollection([Host(address.netloc, scheme=address.scheme) for address in addresses])
         self.account = account
         self._wire = Wire()
-        self._client = SearchClientSync.create_with_config(config, _Transporter(config, self._wire))
+        self._config = SearchConfig(account.app_id, account.api_key)
+        if account.endpoint:
+            addresses = [urlsplit(address) for address in account.endpoint]
+            self._config.hosts = HostsCollection([Host(address.netloc, scheme=address.scheme) for address in addresses])
+        # It adds Algolia's own hosts, if there are none.
+        self._client = SearchClientSync.create_with_config(self._config, _Transporter(self._config, self._wire))
 
     def begin(self) -> None:
-        """A delivery or a command begins: it has CALL_SECONDS, and may ask every host."""
+        """A delivery or a command begins: it may ask every host, those that failed of late after the others."""
         self._wire.begin()
+        hosts = self._config.hosts or HostsCollection([])
+        every = dict.fromkeys([*hosts.write(), *hosts.read()])
+        latest_last = sorted(every, key=lambda host: (self._wire.failed_at(host.url), -host.priority))
+        self._config.hosts = HostsCollection(latest_last)
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
 
-    def write(self, index: str, actions: Sequence[Request]) -> None:
-        """One call for all actions, in their order. What is accepted will be done: nobody waits for the task."""
+    def write(self, index: str, actions: Sequence[Request]) -> Outcome:
+        """One call for all actions, in their order. What is accepted will be done: nobody waits for the task.
+
+        Unavailable is returned if it was accepted, but only after another host got it too and gave no sound answer:
+        that one may act on it when something newer has been written.
+        """
         batch = {"requests": list(actions)}
         written = self._call(lambda: self._client.batch_with_http_info(index, batch), _Written)
         if len(written.object_ids) < len(actions):
             raise Unavailable(f"answered for {len(written.object_ids)} of {len(actions)} actions", unsure=True)
+        doubts = [failure for failure in self._wire.failures if isinstance(failure, Unavailable) and failure.unsure]
+        return Unavailable(f"accepted, but not at first: {combined(doubts).reason}", unsure=True) if doubts else DONE
 
     def settings(self, index: str) -> dict[str, Any] | None:
         """The settings of an index that are not null; None if there is no such index."""
@@ -193,102 +229,3 @@ class Client:
         if self._application:
             self._application.close()
         self._application = None
-
-
-# ----------------------------------------------------------------------------------------- reading of answers
-
-LONGEST_RETRY_AFTER = 366 * 86_400
-
-HINTS = {
-    "Method not allowed": "the key lacks a right",
-    "Index not allowed": "the key is for other indices only",
-    "too big": "the setting record_bytes is above the plan's record size",
-}
-"""What to do about it, by Algolia's words."""
-
-
-_QUOTED = re.compile(r'"[^"]*"?|`[^`]*`?')
-
-
-class Absent(Misconfigured):
-    """404: there is no such index, or nothing of Algolia's at the address."""
-
-
-class _Said(msgspec.Struct, frozen=True):
-    message: str
-
-
-def failure_of_answer(host: str, response: requests.Response) -> Failure:
-    """What an answer means that is not 2xx, in Algolia's own words.
-
-    https://www.algolia.com/doc/rest-api/search has the statuses, and 402 for what the plan does not include. A
-    redirection is never followed: the key would go with it.
-    """
-    status, said = response.status_code, _words(response)
-    if status in (400, 413):
-        return Refused(said)
-    if status in (408, 429):
-        return Unavailable(said, _seconds(response.headers.get("Retry-After", "")))
-    if status >= 500:
-        return Unavailable(f"{host}: {said}", _seconds(response.headers.get("Retry-After", "")), unsure=True)
-    return Absent(said) if status == 404 else Misconfigured(said if status >= 400 else f"{host}: {said}")
-
-
-def failure_of_silence(host: str, error: requests.RequestException) -> Failure:
-    """What it means that a host gave no answer. The error's own words are not repeated: they may hold the path."""
-    name = type(error).__name__
-    if isinstance(error, requests.exceptions.SSLError) and (fault := _fault_of_tls(error)):
-        return Misconfigured(f"{host}: TLS: {fault}")
-    # urllib3 gives a reason where there was no connection, and raises the bare error where there had been one.
-    if error.args and hasattr(error.args[0], "reason"):
-        return Unavailable(f"{host}: no connection: {name}")
-    return Unavailable(f"{host}: no answer: {name}", unsure=True)
-
-
-def combined(failures: Sequence[Failure]) -> Failure:
-    """The failure of a call that asked several hosts: one that may yet answer is enough to try again."""
-    open_ones = [failure for failure in failures if isinstance(failure, Unavailable)]
-    if not open_ones:
-        return failures[-1]
-    reason = "; ".join(dict.fromkeys(failure.reason for failure in failures))
-    latest = max(failure.retry_after for failure in open_ones)
-    return Unavailable(reason, latest, unsure=any(failure.unsure for failure in open_ones))
-
-
-def unsent(failure: Failure) -> Failure:
-    """The same, for what was not sent because of it."""
-    return Unavailable(failure.reason, failure.retry_after) if isinstance(failure, Unavailable) else failure
-
-
-def _words(response: requests.Response) -> str:
-    """``403 Invalid Application-ID or API key``: one line, without what is quoted in it, for that may be content."""
-    try:
-        said = msgspec.json.decode(response.content, type=_Said).message
-    except (msgspec.MsgspecError, RecursionError):
-        said = response.reason or ""
-    key = response.request.headers.get("x-algolia-api-key", "")
-    line = _QUOTED.sub("…", said.replace(key, "…").strip().partition("\n")[0])
-    hints = (hint for sign, hint in HINTS.items() if sign in line)
-    return "; ".join([f"{response.status_code} {line}".rstrip(), *hints])
-
-
-def _seconds(retry_after: str) -> float:
-    """Seconds or a date: https://www.rfc-editor.org/rfc/rfc9110#name-retry-after."""
-    try:
-        seconds = float(retry_after) if retry_after.strip().isdecimal() else _seconds_until(retry_after)
-    except (ValueError, OverflowError):
-        return 0
-    return min(max(seconds, 0), LONGEST_RETRY_AFTER)
-
-
-def _seconds_until(date: str) -> float:
-    return parsedate_to_datetime(date).timestamp() - time.time()
-
-
-def _fault_of_tls(error: BaseException | None) -> str:
-    """What was wrong with the other side's TLS; empty if the connection was only lost."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return getattr(error, "verify_message", "") or error.reason
-        error = error.__cause__ or error.__context__
-    return ""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from account import Account
+from application import Account
 from buttersync.model import Document, Identity, Kind
 from buttersync.outcomes import Misconfigured, Refused
 from records import LEAST_BYTES, Record, index_of, record, request
