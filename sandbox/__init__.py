@@ -23,7 +23,8 @@ ButterCMS's content (`sandbox.site` has every edit) and its webhooks::
     webhook.number, webhook.body(url)            # the numeric id, the JSON object
     send(webhook, url, secret, headers={})       # Delivery(status, body, milliseconds, error), .succeeded
 
-Faults: `sandbox.faults.Fault(kind, vendor, host, method, path, after, times, percent, status, body, headers, seconds, form)`.
+Faults: `sandbox.faults.Fault(kind, vendor, host, method, path, after, times, percent, status, body, headers, seconds,
+form)`.
 
 PostgreSQL, TLS before it, and OpenSearch or Elasticsearch::
 

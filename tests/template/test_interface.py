@@ -189,13 +189,13 @@ def test_a_laptop_builds_functions_and_layer_for_its_own_interpreter(template: d
     assert stack.globals["Function"]["Layers"] == ["${SharedLayer}"]
 
 
-READ = re.compile(r"""environ\[["'](\w+)["']\]|_words\("(\w+)"\)""")
+READ = re.compile(r"""(?:environ\[|environ\.get\(|_words\()["'](?!AWS_)(\w+)["']""")
 
 
 def names_read(folder: str) -> set[str]:
-    """The environment variables that the files of a folder read."""
+    """The environment variables that the files of a folder read, without those that Lambda itself sets."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / folder).glob("*.py")))
-    return {found[0] or found[1] for found in READ.findall(text)}
+    return set(READ.findall(text))
 
 
 def test_every_function_is_given_what_it_reads_and_nothing_else(template: dict[str, Any]) -> None:

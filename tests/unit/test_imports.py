@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def required(function: Path) -> set[str]:
     """The modules of the packages that the function's requirements name, its vendor's SDK foremost."""
     requirements = function / "requirements.in"
     lines = requirements.read_text().splitlines() if requirements.exists() else []
-    names = {line.split("==")[0] for line in lines if not line.startswith("#")}
+    names = {re.split("[<>=]", line)[0] for line in lines if not line.startswith("#")}
     return {module for module, packages in packages_distributions().items() if names & set(packages)}
 
 

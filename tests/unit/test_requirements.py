@@ -47,7 +47,7 @@ def test_no_lock_names_a_registry(lock: Path) -> None:
 def test_each_wanted_package_is_locked() -> None:
     wanted = ROOT.glob("*/*/requirements.in")
     lines = [line for path in wanted for line in path.read_text().splitlines() if line and line[0] != "#"]
-    names = {line.partition("==")[0].strip() for line in lines}
+    names = {re.split("[<>=]", line)[0].strip() for line in lines}
 
     locked = {name for name, _ in versions(ROOT / "requirements" / "dev.txt")}
 
