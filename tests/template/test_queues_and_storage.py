@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import algolia
 import database
+import opensearch
 import postgres
 from buttersync import delivery
 from buttersync.queues import LONGEST_STEP, SCHEDULE
@@ -97,10 +99,16 @@ def test_resolve_hears_changes_and_a_target_documents_for_all_or_for_itself(stac
         assert set(policy["change"]) <= {"created", "updated", "removed"}
 
 
-def test_postgres_mirrors_every_change(stack: Expanded) -> None:
-    heard = stack.properties("postgresSubscription")["FilterPolicy"]["change"]
+def test_stores_mirror_every_change(stack: Expanded) -> None:
+    for store in ("algolia", "opensearch", "postgres"):
+        heard = stack.properties(f"{store}Subscription")["FilterPolicy"]["change"]
+        assert set(heard) == {"created", "updated", "removed"}
 
-    assert set(heard) == {"created", "updated", "removed"}
+
+def test_search_hears_at_once(stack: Expanded) -> None:
+    for store in ("algolia", "opensearch"):
+        mapping, _ = reader(stack, f"{store}Queue")
+        assert mapping["MaximumBatchingWindowInSeconds"] == 0
 
 
 def test_no_message_is_requeued_because_of_a_neighbour_and_the_functions_do_not_crowd_the_account(
@@ -112,10 +120,16 @@ def test_no_message_is_requeued_because_of_a_neighbour_and_the_functions_do_not_
         assert 2 <= mapping["ScalingConfig"]["MaximumConcurrency"] <= 10, name
 
 
-def test_postgres_has_time_for_its_worst_case_and_the_loops_margin(stack: Expanded) -> None:
-    _, function = reader(stack, "postgresQueue")
+def test_each_store_has_time_for_its_worst_case_and_the_loops_margin(stack: Expanded) -> None:
+    worst_cases = {
+        "algolia": algolia.CALL_SECONDS + algolia.CONNECT_SECONDS,
+        "opensearch": opensearch.CALL_SECONDS + opensearch.LATEST_SECONDS,
+        "postgres": postgres.CALL_SECONDS + database.ANSWER_SECONDS,
+    }
 
-    assert function["Timeout"] > postgres.CALL_SECONDS + database.ANSWER_SECONDS + delivery.MARGIN
+    for store, seconds in worst_cases.items():
+        _, function = reader(stack, f"{store}Queue")
+        assert function["Timeout"] > seconds + delivery.MARGIN
 
 
 def test_the_functions_know_their_own_queues_and_no_others(stack: Expanded) -> None:
