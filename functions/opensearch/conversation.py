@@ -211,10 +211,14 @@ def failure_of(answered: Answered) -> Failure:
     return Misconfigured(reason) if isinstance(failure, Refused) else failure
 
 
+REQUEST_FAULTS = ("illegal_argument_exception", "media_type_header_exception")
+"""Of a whole request, they are about its form, a parameter that the server does not know for example."""
+
+
 def failure_of_writing(answered: Answered, size: int) -> Failure:
     """What it means for the documents, `size` bytes, that were sent; what may quote one of them is left out."""
     failure = failure_by_status(answered.status, _reason(answered, words=False))
-    if isinstance(failure, Misconfigured):
+    if isinstance(failure, Misconfigured) or (answered.status == 400 and answered.type in REQUEST_FAULTS):
         return failure_of(answered)
     return Refused(f"413: the server does not take {size} bytes") if answered.status == 413 else failure
 

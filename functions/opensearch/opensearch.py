@@ -293,17 +293,26 @@ def check(settings: Settings) -> str:
     return "; ".join([f"{name} takes documents for {leads}", *remarks])
 
 
+class _Version(msgspec.Struct):
+    number: str = ""
+    distribution: str = ""
+
+
+class _Info(msgspec.Struct):
+    version: _Version
+
+
 def _name(server: Conversation) -> str:
-    """What the server calls itself; not each kind, nor each role, is told."""
+    """What the server calls itself; not each kind tells, and not everybody."""
     try:
-        answer = server.ask(lambda sdk, limits: sdk.info(params=limits))
+        version = msgspec.convert(server.ask(lambda sdk, limits: sdk.info(params=limits)), _Info).version
     except Answered as answered:
         if answered.status == 401:
             raise
         return "the server"
-    version = answer.get("version", {}) if isinstance(answer, dict) else {}
-    kind = "OpenSearch" if version.get("distribution") == "opensearch" else "Elasticsearch"
-    return f"{kind} {version.get('number', '')}".strip()
+    except msgspec.ValidationError:
+        raise nonsense() from None
+    return f"{'OpenSearch' if version.distribution == 'opensearch' else 'Elasticsearch'} {version.number}"
 
 
 def _remembers(server: Conversation) -> None:

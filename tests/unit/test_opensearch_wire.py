@@ -135,7 +135,7 @@ class Fake:
             stream.write(said)
             stream.flush()
         elif said == SILENCE:
-            time.sleep(3)
+            time.sleep(10)
         return isinstance(said, bytes) and b"connection: close" not in said
 
 
@@ -358,6 +358,11 @@ TURNED_DOWN = [
     ),
     (answer(406, {"error": "Content-Type header is not supported"}), Misconfigured, "406: Content-Type header is not"),
     (answer(301, b"", location="http://127.0.0.1:9/"), Misconfigured, "301"),
+    (
+        error("illegal_argument_exception", "explicit index in bulk is not allowed", 400),
+        Misconfigured,
+        "400 illegal_argument_exception: explicit index in bulk is not allowed",
+    ),
     (answer(400, b"", "text/plain"), Refused, "400"),
     (error("json_parse_exception", "Unrecognized token 'secret'", 400), Refused, "400 json_parse_exception"),
     (error("x_content_parse_exception", '[1:8] "a secret"', 400), Refused, "400 x_content_parse_exception"),
@@ -508,7 +513,7 @@ def test_a_silent_server_is_unavailable_in_time_and_unsure(monkeypatch: pytest.M
     assert isinstance(outcome, Unavailable)
     assert outcome.unsure
     assert outcome.reason == "the server gave no answer in time: ReadTimeoutError"
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     assert len(fake.asked) == 1
 
 
@@ -521,7 +526,7 @@ def test_a_server_that_takes_no_connection_is_unavailable_in_time(monkeypatch: p
     assert isinstance(outcome, Unavailable)
     assert not outcome.unsure
     assert outcome.reason == "no connection to the server: ConnectTimeoutError"
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
 
 
 @contextmanager
@@ -744,11 +749,19 @@ MAPPED = answer(body={"pages-v1": {"mappings": {"properties": {}}}})
     ],
 )
 def test_looks_that_are_answered_with_nonsense_are_unavailable(answers: list[bytes]) -> None:
-    with Fake(answer(body=[]), *answers) as fake:
+    with Fake(answer(body={"version": {"number": "8.19.0"}}), *answers) as fake:
         outcome = command(opensearch.check, fake.settings())
 
     assert isinstance(outcome, Unavailable)
     assert "none of a search server" in outcome.reason
+
+
+@pytest.mark.parametrize("said", [answer(body=[]), answer(body={"version": 8}), answer(200, b"<html>", "text/html")])
+def test_a_server_that_is_none_of_search_is_named_by_check(said: bytes) -> None:
+    with Fake(said) as fake:
+        outcome = command(opensearch.check, fake.settings())
+
+    assert outcome.reason == "the server's answer is none of a search server"
 
 
 def test_a_template_that_may_not_be_looked_at_is_named() -> None:
