@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+import hosts
 from application import Account
 from buttersync.model import Document, Identity, Kind
 from buttersync.outcomes import Misconfigured, Refused
@@ -58,7 +59,7 @@ def test_two_settings_are_enough() -> None:
 
 
 def test_every_setting_is_heard() -> None:
-    endpoint = "https://search.example.com, http://127.0.0.1:8900,http://[::1]:80,http://localhost/"
+    endpoint = "https://search.example.com, http://127.0.0.1:8900,http://[::1]:80,http://localhost/,http://host.docker.internal:1"
     changed = account(index_prefix="prod_", endpoint=endpoint, record_bytes=" 100000 ")
 
     assert changed.index_prefix == "prod_"
@@ -267,6 +268,24 @@ def test_a_removal_deletes_the_record() -> None:
 
 def test_anything_else_puts_the_whole_record_in_the_place_of_the_old_one() -> None:
     assert request(DOCUMENT, PLENTY) == {"action": "addObject", "body": record(DOCUMENT, PLENTY)}
+
+
+# Whatever an answer holds
+
+DATES = st.builds(
+    "{}, {} {} {} {}:{}:{} {}".format,
+    st.sampled_from(["Sun", "x"]),
+    *(st.integers(0, 40), st.sampled_from(["Nov", "x"]), st.integers(0, 99_999)),
+    *(st.integers(0, 60), st.integers(0, 60), st.integers(0, 61)),
+    st.sampled_from(["GMT", "-0000", "+0100", "+99999999999999999", ""]),
+)
+
+
+@given(st.text() | st.integers().map(str) | DATES)
+@example("Sun, 06 Nov 1994 08:49:37 +99999999999999999")
+@example("9" * 5_000)
+def test_whatever_retry_after_says_is_a_wait_of_at_most_a_year(value: str) -> None:
+    assert 0 <= hosts._seconds(value) <= hosts.LONGEST_RETRY_AFTER
 
 
 # Whatever a CMS holds
