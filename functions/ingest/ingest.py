@@ -28,8 +28,6 @@ from webhook import Ignored, Unusable, change_of
 
 BODY_BYTES = 256 * 1024
 SECRET_HEADER = "x-webhook-secret"  # noqa: S105 - the header's name
-EVENT_CHARACTERS = 100
-"""So much of an unknown event's name goes into the log."""
 
 DEFAULT_LOCALE = os.environ["DEFAULT_LOCALE"]
 TOPIC_ARN = os.environ["TOPIC_ARN"]
@@ -138,7 +136,7 @@ def _accept(event: Mapping[str, Any], log: Log) -> dict[str, object]:
     _verify(event)
     change = _claim(_body(event), now)
     if isinstance(change, Ignored):
-        log("INFO", "Nothing to do for this event", event=change.event[:EVENT_CHARACTERS])
+        log("INFO", "Nothing to do for this event", event=change.event)
         return {"accepted": True, "event": change.event, "id": change.name}
     began = time.perf_counter()
     _publish(change, log)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from buttersync.model import REF_BYTES, Change, Claim, Identity, usable
+from buttersync.model import EVENT_CHARACTERS, LARGEST_NUMBER, LOCALE, REF_BYTES, Change, Claim, Identity, usable
 
 
 class Unusable(ValueError):
@@ -15,7 +15,7 @@ class Unusable(ValueError):
 
 
 class Ignored(NamedTuple):
-    """An event that changes nothing that is live, or that nobody here knows."""
+    """An event that changes nothing that is live, or that nobody here knows; of a long name the beginning."""
 
     event: str
     name: str | None
@@ -40,10 +40,8 @@ PAGE: Mapping[str, Claim] = {
 }
 CLAIMS = {"post": POST, "post.localization": POST, "page": PAGE, "collectionitem": {**PAGE, "draft": "draft"}}
 
-LOCALE = re.compile(r"[A-Za-z0-9_-]{1,35}")
 ITEM_NUMBER = re.compile(r"\[_id=([0-9]{1,19})\]")
 ITEM_COLLECTION = re.compile(r"[?&]keys=([^\[&]*)")
-LARGEST_NUMBER = 2**63 - 1
 
 
 def change_of(webhook: object, now: int, default_locale: str) -> Change | Ignored:
@@ -53,7 +51,7 @@ def change_of(webhook: object, now: int, default_locale: str) -> Change | Ignore
     family, _, action = event.rpartition(".")
     claims = CLAIMS.get(family, {}).get(action)
     if claims is None:
-        return Ignored(event, _name_if_any(data))
+        return Ignored(event[:EVENT_CHARACTERS], _name_if_any(data))
     data = _object(data, "data")
     identity = _identity(family, data, default_locale)
     if len(identity.ref) > REF_BYTES:
@@ -114,4 +112,4 @@ def _matching(fits: Callable[[str], object], data: Mapping[str, Any], name: str)
 
 def _name_if_any(data: object) -> str | None:
     name = data.get("id") if isinstance(data, dict) else None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str) and usable(name) else None

@@ -15,7 +15,7 @@ import msgspec
 import decisions
 import documents
 from buttersync.butter import PAGE_SIZE, Listing
-from buttersync.model import REF_BYTES, SINGLE_PAGES, Change, Claim, Identity, Kind, usable
+from buttersync.model import REF_BYTES, SINGLE_PAGES, Change, Claim, Count, Group, Identity, Kind, Locale, usable
 from buttersync.outcomes import Unavailable
 from decisions import Reading, Row
 from protocol import Resolver
@@ -27,15 +27,19 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag="wa
 
     run: str
     kind: Kind
-    group: str = ""
-    locale: str
-    page: int = 1
-    count: int = 0
+    group: Group = ""
+    locale: Locale
+    page: Count = 1
+    count: Count = 0
     """How many items the list had when the page before was read."""
     republish: str = ""
     """The target (or ``all``) that is to hear unchanged items too."""
-    attempts: int = 0
-    not_before: int = 0
+    attempts: Count = 0
+    not_before: Count = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if nothing in such a list could have an identity."""
+        Identity(self.kind, self.group, "-", self.locale)
 
     @property
     def key(self) -> str:

@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backfill import Lists, Walk, Walker
 from buttersync import queues
 from buttersync.butter import ENDPOINT, Butter
-from buttersync.model import Change
-from buttersync.outcomes import Failure, Misconfigured, Unavailable, described
+from buttersync.model import UNREADABLE, Change
+from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable, described
 from buttersync.queues import Message, Queue
 from buttersync.settings import Settings
 from buttersync.works import retry_after
@@ -74,8 +74,8 @@ def _handle(message: Message, *, fits: bool) -> bool:
         return _dead_letter(message, message.body, f"it was received {message.receive_count} times and never ended")
     try:
         work = msgspec.json.decode(message.body, type=Change | Walk)
-    except (msgspec.DecodeError, RecursionError) as error:
-        return _dead_letter(message, message.body, f"not a change: {error}")
+    except UNREADABLE as error:
+        return _dead_letter(message, message.body, Refused(f"not a change: {error}").reason)
     if not fits:
         return _sent(message, lambda: _send(work, HAND_BACK_SECONDS))
     wait = work.not_before - now()

@@ -1,5 +1,6 @@
 """What travels: identities, changes, documents."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -7,13 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersync.model import MESSAGE_LABELS, NO_ANNOUNCE, Change, Document, Identity, Malformed
+from buttersync.model import LOCALE, MESSAGE_LABELS, NO_ANNOUNCE, Change, Document, Identity, Malformed, usable
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
-identities = st.one_of(
-    st.builds(Identity, st.just("post"), st.just(""), words, words),
-    st.builds(Identity, st.sampled_from(["page", "item"]), words, words, words),
-)
+
+
+def identities(names: st.SearchStrategy[str], locales: st.SearchStrategy[str]) -> st.SearchStrategy[Identity]:
+    return st.one_of(
+        st.builds(Identity, st.just("post"), st.just(""), names, locales),
+        st.builds(Identity, st.sampled_from(["page", "item"]), names, names, locales),
+    )
+
+
+ANY = identities(words, words)
+USABLE = identities(words.filter(usable), st.from_regex(LOCALE, fullmatch=True))
 
 
 def test_refs_of_ordinary_slugs_are_readable() -> None:
@@ -22,14 +30,14 @@ def test_refs_of_ordinary_slugs_are_readable() -> None:
     assert Identity("item", "products", "735745", "en").ref == "item:products:735745:en"
 
 
-@given(identities)
+@given(ANY)
 def test_a_ref_names_one_identity_and_fits_into_keys(identity: Identity) -> None:
     assert Identity.parse(identity.ref) == identity
     assert identity.ref.isascii()
     assert "/" not in identity.ref
 
 
-@given(identities, identities)
+@given(ANY, ANY)
 def test_no_slug_can_forge_another_ref(one: Identity, other: Identity) -> None:
     assert (one.ref == other.ref) == (one == other)
 
@@ -54,13 +62,39 @@ def test_subscriptions_filter_by_a_composite_kind(identity: Identity, attribute:
     assert change.attributes["kind"] == identity.kind_attribute == attribute
 
 
-@given(
-    identities, st.sampled_from(["published", "removed", "draft", "any"]), st.integers(0, 2**53), st.integers(1, 2**53)
-)
+@given(USABLE, st.sampled_from(["published", "removed", "draft", "any"]), st.integers(0, 2**53), st.integers(1, 2**53))
 def test_a_change_survives_the_journey(identity: Identity, claims: Any, at: int, number: int) -> None:
     change = Change(identity=identity, event="post.published", claims=claims, received_at=at, numeric_id=number, look=2)
 
     assert Change.from_json(change.to_json()) == change
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[{"name": name} for name in ("", " ", ".", "..", "a/b", "a\0", "a\n", "x" * 256)],
+        *[{"locale": locale} for locale in ("", "e n", "en\n", "../en", "x" * 36)],
+        {"group": "landing"},
+        {"kind": "page"},
+        {"kind": "page", "group": ".."},
+        {"kind": "cat"},
+    ],
+)
+def test_an_identity_that_no_webhook_could_have_does_not_travel(wrong: dict[str, str]) -> None:
+    identity = {"kind": "post", "group": "", "name": "hello", "locale": "en", **wrong}
+    body = {"stage": "change", "identity": identity, "event": "e", "claims": "any", "received_at": 1}
+
+    with pytest.raises(Malformed, match=r"\$\.identity"):
+        Change.from_json(msgspec.json.encode(body))
+
+
+@pytest.mark.parametrize("name", ["received_at", "numeric_id", "look", "attempts", "not_before"])
+@pytest.mark.parametrize("number", [-1, 2**63, 10**400])
+def test_a_number_that_nobody_counts_to_does_not_travel(name: str, number: int) -> None:
+    change = Change(identity=Identity("post", "", "hello", "en"), event="e", claims="any", received_at=1)
+
+    with pytest.raises(Malformed, match=rf"\$\.{name}"):
+        Change.from_json(msgspec.json.encode({**json.loads(change.to_json()), name: number}))
 
 
 def document(**more: Any) -> Document:

@@ -22,7 +22,7 @@ def document(
     kind: Kind = "post", group: str = "", name: str = "hello", change: Effect = "updated", **more: Any
 ) -> Document:
     return Document(
-        identity=Identity(kind, group, name, "en"),
+        identity=Identity(kind, "" if kind == "post" else group, name, "en"),
         change=change,
         announce_key="a",
         archive_key="b",

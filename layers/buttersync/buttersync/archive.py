@@ -6,7 +6,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from buttersync.clients import client
-from buttersync.model import Document
+from buttersync.model import UNREADABLE, Document
 from buttersync.outcomes import Failure, Refused, Unavailable
 from buttersync.works import Skipped
 
@@ -20,7 +20,7 @@ class Gone(Exception):
 
 
 def read(bucket: str, key: str) -> Document:
-    """The archive object; raises Gone, msgspec.DecodeError and RecursionError if it is malformed, botocore's errors."""
+    """The archive object; raises Gone, one of UNREADABLE if it is malformed, botocore's errors."""
     try:
         answer = client("s3").get_object(Bucket=bucket, Key=key)
         return Document.from_json(answer["Body"].read())
@@ -41,7 +41,7 @@ def whole(document: Document, target: str) -> Document:
         raise _gone(document, target) from error
     except (BotoCoreError, ClientError) as error:
         raise Unavailable(f"the archive did not answer: {error}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Refused(f"the archive object {document.archive_key} is malformed: {error}") from error
     own = {name: getattr(document, name) for name in ("identity", "version", "change", "announce_key", "archive_key")}
     return msgspec.structs.replace(kept, **own)

@@ -6,7 +6,7 @@ compare as they are ordered.
 """
 
 import re
-from typing import Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -23,7 +23,18 @@ REF_BYTES = 900
 
 # What no message may hold, and the slash, which would reach for another path of the Read API.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
-_USABLE = re.compile(r"(?!\.{1,2}\Z)[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff/]{1,255}")
+_USABLE = re.compile(r"\A(?!\.{1,2}\Z|\s+\Z)[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff/]{1,255}\Z")
+LOCALE = re.compile(r"\A[A-Za-z0-9_-]{1,35}\Z")
+
+EVENT_CHARACTERS = 100
+LARGEST_NUMBER = 2**63 - 1
+
+Name = Annotated[str, msgspec.Meta(pattern=_USABLE.pattern)]
+Group = Annotated[str, msgspec.Meta(pattern=rf"\A\Z|{_USABLE.pattern}")]
+Locale = Annotated[str, msgspec.Meta(pattern=LOCALE.pattern)]
+Number = Annotated[int, msgspec.Meta(gt=0, le=LARGEST_NUMBER)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_NUMBER)]
+"""Of things, of tries, of milliseconds. A message that counts from below zero would be tried for ever."""
 
 TITLE_CHARACTERS = 300
 SUMMARY_CHARACTERS = 300
@@ -36,22 +47,30 @@ NO_ANNOUNCE = "no-announce"
 Malformed = msgspec.ValidationError
 """A message that is not one of ours; its text says which field is wrong."""
 
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""All that reading one can raise: Malformed and other JSON, what is no UTF-8, what is nested without end."""
+
 
 def usable(name: str) -> bool:
     """Whether it may be a slug, a page type or a collection's key: 1 to 255 characters that can travel and be read."""
-    return bool(_USABLE.fullmatch(name)) and not name.isspace()
+    return bool(_USABLE.search(name))
 
 
 class Identity(msgspec.Struct, frozen=True):
     """Which item of the site: a post's slug, a page's type and slug, an item's collection and number; its locale."""
 
     kind: Kind
-    group: str
+    group: Group
     """The page type (``*`` for single pages) or the collection's key; empty for posts."""
-    name: str
+    name: Name
     """The slug, or an item's number."""
-    locale: str
+    locale: Locale
     """Never empty: a null locale has become `DefaultLocale`."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no ref could name: only posts have no group."""
+        if (self.kind == "post") == bool(self.group):
+            raise ValueError("a post has no group, everything else has one")
 
     @property
     def ref(self) -> str:
@@ -78,17 +97,17 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag="
     """What a webhook claims, on its way to resolve; also a new look, an item of the backfill, an old slug."""
 
     identity: Identity
-    event: str
+    event: Annotated[str, msgspec.Meta(max_length=EVENT_CHARACTERS)]
     """The event as ButterCMS named it, or the name of what made the change."""
     claims: Claim
-    received_at: int
+    received_at: Count
     """When the webhook arrived at ingest (ms); it stays the same through every look."""
-    numeric_id: int | None = None
-    look: int = 0
+    numeric_id: Number | None = None
+    look: Count = 0
     """How often a doubtful reading has been looked at again."""
-    attempts: int = 0
+    attempts: Count = 0
     """How often reading ButterCMS has failed."""
-    not_before: int = 0
+    not_before: Count = 0
     """Not to be handled before this time (ms)."""
     republish: str = ""
     """The target (or ``all``) that is to hear the item even if it is unchanged."""
@@ -115,7 +134,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage", tag
     """
 
     identity: Identity
-    version: int
+    version: Number
     """Never falls for one ref: the time of the reading (ms), or the version before plus 1."""
     change: Effect
     announce_key: str

@@ -6,9 +6,7 @@ To the outcomes of an adapter come those of the loop itself: skipped, dormant, b
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import msgspec
-
-from buttersync.model import REF_BYTES, Document
+from buttersync.model import REF_BYTES, UNREADABLE, Document
 from buttersync.outcomes import Failure, Misconfigured, Outcome, Refused, Unavailable
 from buttersync.queues import Message, delay, exhausted, sendable
 from buttersync.rows import ABSENT, Row
@@ -95,13 +93,11 @@ def parsed(message: Message) -> Document:
     try:
         document = Document.from_json(message.body)
         ref = document.identity.ref
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Refused(f"malformed: {error}") from error
     # A key that DynamoDB turns down would sink the whole batch's reading.
     if len(ref.encode()) > REF_BYTES:
         raise Refused(f"malformed: the ref is longer than {REF_BYTES} bytes - at `$.identity`")
-    if not 0 < document.version < 2**63:
-        raise Refused("malformed: no version has that number - at `$.version`")
     if document.change != "removed" and not document.archive_key:
         raise Refused("malformed: empty - at `$.archive_key`")
     return document
