@@ -116,8 +116,10 @@ def failure_of_answer(host: str, response: requests.Response) -> Failure:
     https://www.algolia.com/doc/rest-api/search has the statuses, and 402 for what the plan does not include. A
     redirection is never followed: the key would go with it.
     """
-    status, said = response.status_code, _words(response)
-    if status in (400, 413) and RIGHTLESS not in said:
+    status, message = response.status_code, _message(response)
+    said = _words(response, message or response.reason or "")
+    # A 400 without a message is of somebody before Algolia, who knows nothing of documents.
+    if status == 413 or (status == 400 and message and RIGHTLESS not in message):
         return Refused(said)
     if status in (408, 429):
         return Unavailable(said, _seconds(response.headers.get("Retry-After", "")))
@@ -152,14 +154,17 @@ def unsent(failure: Failure) -> Failure:
     return Unavailable(failure.reason, failure.retry_after) if isinstance(failure, Unavailable) else failure
 
 
-def _words(response: requests.Response) -> str:
-    """``403 Invalid Application-ID or API key``: one line, without what is quoted in it, for that may be content."""
+def _message(response: requests.Response) -> str | None:
     try:
-        said = msgspec.json.decode(response.content, type=_Said).message
+        return msgspec.json.decode(response.content, type=_Said).message
     except (msgspec.MsgspecError, RecursionError):
-        said = response.reason or ""
-    key = response.request.headers.get("x-algolia-api-key", "")
-    line = _QUOTED.sub("…", said.replace(key, "…").strip().partition("\n")[0])
+        return None
+
+
+def _words(response: requests.Response, said: str) -> str:
+    """``403 Invalid Application-ID or API key``: one line, without what is quoted in it, for that may be content."""
+    key = response.request.headers["x-algolia-api-key"]
+    line, *_ = _QUOTED.sub("…", said.replace(key, "…").strip()).splitlines() or [""]
     hints = (hint for sign, hint in HINTS.items() if sign in line)
     return "; ".join([f"{response.status_code} {line}".rstrip(), *hints])
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
+import requests
 import trustme
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -262,22 +263,22 @@ def answered(text: str) -> Fault:
     return Fault(kind="status", status=200, body=text)
 
 
+PROXY = r"^400 Bad Request$"
 DEEP = '{"deep": ' + "[" * 100_000
 NONSENSE = "what came with 2xx is no answer of Algolia's"
 
 ROWS = {
     "400": Row(said(400, "Invalid object attributes"), Refused, "^400 Invalid object attributes$"),
-    "400 of a proxy": Row(
-        Fault(kind="status", status=400, body="<html>a message</html>"), Refused, "^400 Bad Request$"
-    ),
-    "400 that is JSON": Row(Fault(kind="status", status=400, body='["message"]'), Refused, "^400 Bad Request$"),
-    "400 of great depth": Row(Fault(kind="status", status=400, body=DEEP), Refused, "^400 Bad Request$"),
+    "400 of a proxy": Row(Fault(kind="status", status=400, body="<html>a message</html>"), Misconfigured, PROXY),
+    "400 that is no object": Row(Fault(kind="status", status=400, body='["message"]'), Misconfigured, PROXY),
+    "400 of great depth": Row(Fault(kind="status", status=400, body=DEEP), Misconfigured, PROXY),
     "401": Row(said(401, "Invalid credentials"), Misconfigured, "^401 Invalid credentials$"),
     "402": Row(said(402, "Feature not enabled"), Misconfigured, "^402 Feature not enabled$"),
     "403": Row(said(403, "Invalid Application-ID or API key"), Misconfigured, "^403 Invalid Application-ID"),
     "404": Row(said(404, "Path not found"), Misconfigured, "^404 Path not found$"),
     "405": Row(said(405, "Not allowed"), Misconfigured, "^405 Not allowed$"),
     "408": Row(said(408, "Request time-out"), Unavailable, "^408 Request time-out$"),
+    "413 of a proxy": Row(said(413), Refused, "^413 .*Too Large$"),
     "413": Row(said(413, "Request body is too large"), Refused, "^413 Request body is too large$"),
     "429": Row(said(429, "Too many jobs"), Unavailable, "^429 Too many jobs$"),
     "429 for a while": Row(said(429, "Slow", Retry_After="40"), Unavailable, "^429 Slow$", retry_after=40),
@@ -456,7 +457,7 @@ def test_a_host_that_went_away_in_between_is_connected_to_anew(sandbox: Sandbox)
     assert deliver(sandbox) == [DONE]
 
 
-@pytest.mark.parametrize("fault", [said(400), said(403), said(404), said(429)])
+@pytest.mark.parametrize("fault", [said(400, "Wrong"), said(403), said(404), said(429)])
 def test_what_a_host_turns_down_is_not_brought_to_another(sandbox: Sandbox, fault: Fault) -> None:
     sandbox.faults.add(fault)
 
@@ -1012,3 +1013,116 @@ def test_the_handler_is_a_store_behind_the_lease(sandbox: Sandbox) -> None:
     row = loop.cloud.dynamodb.tables["deliveries"]["algolia|post:hello:en"]
     assert row["status"]["S"] == "unavailable"
     assert "lease" in row
+
+
+# What the docs say
+
+DOCUMENTATION = (Path(__file__).parents[2] / "docs/algolia.md").read_text()
+
+
+def test_the_record_in_the_docs_is_what_arrives(sandbox: Sandbox) -> None:
+    page = document(
+        "spring-sale",
+        kind="page",
+        group="landing-page",
+        title="Spring Sale",
+        url="https://www.example.com/spring-sale",
+        summary="Everything for the garden.",
+        image="https://cdn.buttercms.com/tulips",
+        categories=("Offers",),
+        tags=("garden", "sale"),
+        updated_at="2026-03-02T09:30:00.250000Z",
+        text="Spring Sale Everything for the garden. Tulips & more Ends soon",
+        fields={
+            "headline": "Spring Sale",
+            "body": "<p>Tulips &amp; <b>more</b></p>",
+            "discount": 20,
+            "sizes": ["S", "M"],
+            "hero": {"url": "https://cdn.buttercms.com/tulips", "alt": "Tulips"},
+            "sections": [{"type": "banner", "fields": {"text": "Ends soon"}}],
+            "tags": [{"name": "garden"}, {"name": "sale"}],
+        },
+    )
+    [block] = re.findall(r"```json\n(.*?)```", DOCUMENTATION, re.DOTALL)
+
+    assert deliver(sandbox, page) == [DONE]
+
+    assert sandbox.algolia.records("pages") == {"page:landing-page:spring-sale:en": json.loads(block)}
+    assert list(json.loads(block)) == list(*map(list, sandbox.algolia.records("pages").values()))
+
+
+def test_every_attribute_of_every_record_is_in_the_docs(sandbox: Sandbox) -> None:
+    whole: dict[str, Any] = {
+        "image": "https://cdn.example.com/a.png",
+        "updated_at": DOCUMENT.published_at,
+        "fields": {"slug": "a"},
+    }
+    deliver(sandbox, document(**whole), document("x", kind="page", group="*", **whole | {"fields": {}}))
+    deliver(sandbox, document("5", kind="item", group="products", **whole))
+
+    table = DOCUMENTATION.split("| attribute |")[1].split("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines()[2:])))
+    found = {
+        name for index in sandbox.algolia.indices for one in sandbox.algolia.records(index).values() for name in one
+    }
+    assert named == found
+
+
+def test_the_settings_in_the_docs_are_those_that_are_read() -> None:
+    table = DOCUMENTATION.split("## Settings")[1].split("##")[0]
+
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(Account.__dataclass_fields__)
+
+
+def test_the_key_of_the_docs_may_do_all_that_is_needed(sandbox: Sandbox) -> None:
+    [acl, indexes] = [
+        json.loads(re.findall(rf'"{name}": (\[[^]]*\])', DOCUMENTATION)[0]) for name in ("acl", "indexes")
+    ]
+    key = sandbox.algolia.add_key(*acl, indexes=indexes)
+
+    algolia.setup(settings(sandbox, api_key=key))
+
+    assert algolia.check(settings(sandbox, api_key=key)) == "the key may write to pages, posts; all have their settings"
+    assert deliver(sandbox, document(), document("a", change="removed"), api_key=key) == [DONE, DONE]
+
+
+def test_the_least_rights_of_the_docs_are_enough_to_deliver_and_each_is_needed(sandbox: Sandbox) -> None:
+    table = DOCUMENTATION.split("## Least rights")[1].split("##")[0]
+    daily = [right for right in re.findall(r"`(\w+)`", table) if right in algolia.RIGHTS]
+    both = [document(), document("a", change="removed")]
+
+    assert deliver(sandbox, *both, api_key=sandbox.algolia.add_key(*algolia.RIGHTS)) == [DONE, DONE]
+    assert set(daily) == set(algolia.RIGHTS)
+    for right in algolia.RIGHTS:
+        key = sandbox.algolia.add_key(*{*algolia.RIGHTS} - {right})
+        assert any(isinstance(outcome, Misconfigured) for outcome in deliver(sandbox, *both, api_key=key))
+
+
+def test_the_settings_that_the_docs_name_are_those_of_setup(sandbox: Sandbox) -> None:
+    table = DOCUMENTATION.split("## Ranking and facets")[1].split("## ")[0]
+    algolia.setup(settings(sandbox, index_prefix="prod_"))
+
+    named = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| ", table, re.MULTILINE))
+    shown = own(sandbox.algolia.settings("prod_pages"))
+    assert set(named) == set(shown)
+    for name, values in shown.items():
+        assert [value for value in values if f"`{value}`" not in named[name]] == []
+
+
+def test_a_visitors_search_finds_the_new_post(sandbox: Sandbox) -> None:
+    algolia.setup(settings(sandbox))
+    deliver(
+        sandbox,
+        document("old", published_at="2020-01-01T00:00:00.000000Z"),
+        document("new"),
+        document("x", text="Else"),
+    )
+    headers = {
+        "x-algolia-application-id": sandbox.algolia.app_id,
+        "x-algolia-api-key": sandbox.algolia.add_key("search"),
+    }
+    asking = {"query": "reader", "filters": "locale:en AND tags:short", "attributesToRetrieve": ["slug"]}
+
+    answer = requests.post(f"{sandbox.url}/1/indexes/posts/query", json=asking, headers=headers, timeout=10).json()
+
+    assert [hit["slug"] for hit in answer["hits"]] == ["new", "old"]
