@@ -174,7 +174,7 @@ def _rights(key: Key | Misconfigured, indices: Sequence[str]) -> str:
 
 
 def _admits(key: Key, index: str) -> bool:
-    patterns = [re.escape(pattern).replace(r"\*", ".*") for pattern in key.indexes]
+    patterns = [re.escape(pattern).replace(r"\*", ".*") for pattern in key.indexes or ()]
     return not patterns or any(re.fullmatch(pattern, index) for pattern in patterns)
 
 

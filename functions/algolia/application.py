@@ -118,7 +118,7 @@ class Key(msgspec.Struct, frozen=True):
     """What a key may do, and to which indices: names with ``*`` before or behind; any if there are none."""
 
     acl: list[str]
-    indexes: list[str] = []
+    indexes: list[str] | None = None
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ class _Set(msgspec.Struct, frozen=True):
 
 class _Index(msgspec.Struct, frozen=True):
     name: str
-    primary: str = ""
+    primary: str | None = None
 
 
 class _Indices(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ _WHOLE = re.compile(rb'"(?:[^\\]++|\\u[0-9a-f]{4}|\\[^u])*+')
 """The beginning of a JSON string, up to an escape that is cut off."""
 
 _LARGEST = 2**63
-DIGITS = 19
+_DIGITS = 19
 """An integer of fewer digits has 64 bits at the most."""
 
 
@@ -89,7 +89,7 @@ def _place(document: Document) -> Record:
     if document.identity.kind == "post":
         return {"slug": name}
     slug = document.fields.get("slug")
-    number = int(name) if name.isdecimal() and len(name) < DIGITS else name
+    number = int(name) if name.isdecimal() and len(name) < _DIGITS else name
     return {"slug": _scalar(slug) if isinstance(slug, str) else None, "collection": group, "item_id": number}
 
 

@@ -750,7 +750,7 @@ def test_setup_finds_the_collections_that_have_an_index_and_nobody_elses(sandbox
 
 
 def test_setup_leaves_replicas_to_those_who_made_them(sandbox: Sandbox) -> None:
-    listed = [{"name": "collection_a", "replicas": ["collection_a_by_price"]}]
+    listed = [{"name": "collection_a", "primary": None, "replicas": ["collection_a_by_price"]}]
     listed += [{"name": "collection_a_by_price", "primary": "collection_a"}]
     sandbox.faults.add(Fault(kind="status", status=200, path="/1/indexes$", body=json.dumps({"items": listed})))
 
@@ -844,6 +844,16 @@ def test_check_goes_on_with_a_key_that_may_not_read_itself(sandbox: Sandbox) -> 
     sandbox.faults.add(Fault(kind="status", status=403, path="/1/keys/"))
 
     assert algolia.check(settings(sandbox)).startswith("what the key may do cannot be read (403 Forbidden); run setup")
+
+
+@pytest.mark.parametrize("more", [{}, {"indexes": None}, {"indexes": []}, {"indexes": ["*"]}])
+def test_check_knows_each_way_to_say_that_a_key_is_for_all_indices(
+    sandbox: Sandbox, more: Mapping[str, object]
+) -> None:
+    rights = json.dumps({"value": KEY, "createdAt": 1, "acl": ["deleteObject", "addObject"], **more})
+    sandbox.faults.add(Fault(kind="status", status=200, path="/1/keys/", body=rights))
+
+    assert algolia.check(settings(sandbox)).startswith("the key may write to pages, posts; for setup it lacks settings")
 
 
 def test_check_turns_a_wrong_key_down_and_does_not_tell_it(sandbox: Sandbox) -> None:
