@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 import requests
 
-from buttersync.model import Identity
+from buttersync.model import LARGEST_NUMBER, Identity
 from buttersync.outcomes import Misconfigured, Unavailable
 
 ENDPOINT = "https://api.buttercms.com/v2"
@@ -74,6 +74,9 @@ class Butter:
         if not isinstance(items, list) or not isinstance(meta, Mapping):
             raise Unavailable(f"ButterCMS answered {path} without a list")
         next_page, count = _number(meta.get("next_page")), _number(meta.get("count"))
+        if next_page is not None and next_page <= page:
+            # Whoever follows it would walk in a circle.
+            raise Unavailable(f"ButterCMS answered page {page} of {path} with an earlier one as the next")
         return Listing([item for item in items if isinstance(item, Mapping)], next_page, count or 0)
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> JsonObject | None:
@@ -151,4 +154,4 @@ def _item_in(data: Any, collection: str) -> Any:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_NUMBER else None
