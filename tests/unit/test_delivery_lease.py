@@ -173,6 +173,23 @@ def test_the_lease_of_a_dead_worker_is_taken_when_it_has_run_out_and_not_before(
 # The vendor may still act
 
 
+def unsure(failure: Failure) -> Failure:
+    failure.unsure = True
+    return failure
+
+
+@pytest.mark.parametrize("outcome", [unsure(Misconfigured("403")), unsure(Refused("400")), KeyError("odd")])
+def test_whatever_else_was_said_a_write_that_may_still_be_acted_on_keeps_its_lease(
+    shop: Target, outcome: Exception
+) -> None:
+    shop.vendor.raises = {ref("hello"): outcome}
+    shop.send(document())
+
+    shop.round()
+
+    assert lease(shop)[0]
+
+
 @pytest.mark.parametrize("change", ["updated", "removed"])
 def test_after_an_unanswered_write_nobody_writes_until_the_lease_has_run_out(shop: Target, change: Effect) -> None:
     shop.vendor.outcomes = {ref("hello"): Unavailable("timed out", unsure=True)}
@@ -288,6 +305,8 @@ class Index:
             self.late += [(min(clock.now, began + ENOUGH_MS / 1000) + happening.late, one) for one in documents]
         if end == "killed":
             raise Killed
+        if end == "odd":
+            raise KeyError("what nobody has thought of")
         raise Unavailable(end, unsure=end == "unanswered")
 
     def settle(self) -> dict[str, int]:
@@ -317,7 +336,7 @@ HAPPENINGS = st.builds(
     st.integers(0, 30),
     st.booleans(),
     st.integers(0, LEASE_SLACK - 1),
-    st.sampled_from(["answered", "answered", "killed", "unanswered", "refused connection"]),
+    st.sampled_from(["answered", "answered", "killed", "odd", "unanswered", "refused connection"]),
 )
 SENT = st.tuples(st.sampled_from(["a", "b"]), st.integers(1, 5), st.integers(0, 20))
 
@@ -328,7 +347,7 @@ def is_removal(slug: str, version: int) -> bool:
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(SENT, min_size=1, max_size=8), st.lists(HAPPENINGS, max_size=8))
+@given(st.lists(SENT, min_size=1, max_size=8), st.lists(HAPPENINGS, max_size=6))  # seven deaths make a dead letter
 def test_whatever_stalls_dies_or_goes_unanswered_the_newest_version_is_written_last(
     sent: list[tuple[str, int, int]], happenings: list[Happening]
 ) -> None:

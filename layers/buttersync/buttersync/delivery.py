@@ -34,7 +34,6 @@ from buttersync.works import (
     collapsed,
     ended,
     judged,
-    keeps_lease,
     marked,
     parsed,
     retry_after,
@@ -321,12 +320,20 @@ class Batch:
         except (Unavailable, Misconfigured, Busy) as failure:
             outcomes = [failure] * len(works)
         except Exception as error:  # noqa: BLE001 - whatever an adapter lets slip, its batch mates go on
+            told = error if isinstance(error, OUTCOMES) else Unavailable(described(error), unsure=True)
             if len(works) > 1:
-                for work in works:
-                    yield from self._outcomes(settings, [work])
+                yield from self._one_by_one(settings, works, unsure=told.unsure)
                 return
-            outcomes = [error if isinstance(error, OUTCOMES) else Unavailable(described(error))]
+            outcomes = [told]
         yield from zip(works, outcomes, strict=True)
+
+    def _one_by_one(
+        self, settings: Mapping[str, str], works: Sequence[Work], *, unsure: bool
+    ) -> Iterator[tuple[Work, Outcome]]:
+        """The same alone; if the vendor may still act on them together, the leases run out by themselves."""
+        for work in works:
+            for one, outcome in self._outcomes(settings, [work]):
+                yield replace(one, lease="") if unsure else one, outcome
 
     def _delivered(self, settings: Mapping[str, str], works: Sequence[Work]) -> Sequence[Outcome]:
         if not works:
@@ -345,8 +352,8 @@ class Batch:
     def _end(self, work: Work, outcome: Outcome) -> None:
         """Bring the work's messages to their end: one of acknowledged, back to the queue, or dead-lettered."""
         self._report(outcome, ref=work.ref, version=work.version)
-        if keeps_lease(outcome):
-            work = replace(work, lease="")
+        if outcome is not None and outcome.unsure:
+            work = replace(work, lease="")  # It runs out by itself.
         if isinstance(outcome, Skipped):
             self._release(work)
             self._acknowledge(work.messages)

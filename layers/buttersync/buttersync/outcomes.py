@@ -12,9 +12,14 @@ REASON_CHARACTERS = 300
 
 
 class Failure(Exception):
-    """A try that did not end well; `reason` says why in at most 300 characters."""
+    """A try that did not end well; `reason` says why in at most 300 characters.
+
+    `unsure` says that the vendor may act on the request all the same, now or in a while: what it was sent was not
+    answered. A leased document then keeps its lease until that runs out, so that nothing newer can be overtaken.
+    """
 
     status = ""
+    unsure = False
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason[:REASON_CHARACTERS])
@@ -25,11 +30,7 @@ class Failure(Exception):
 
 
 class Unavailable(Failure):
-    """A 5xx, a time-out, throttling: the same request may pass later, not before `retry_after` seconds.
-
-    `unsure` says that the vendor may act on the request all the same, now or in a while: what it was sent was not
-    answered. A leased document then keeps its lease until that runs out, so that nothing newer can be overtaken.
-    """
+    """A 5xx, a time-out, throttling: the same request may pass later, not before `retry_after` seconds."""
 
     status = "unavailable"
 

@@ -180,11 +180,6 @@ def _waiting(work: Work, outcome: Failure, now: int) -> Row:
     )
 
 
-def keeps_lease(outcome: Outcome) -> bool:
-    """Whether the lease has to run out by itself, since the vendor may still act on what it was sent."""
-    return isinstance(outcome, Unavailable) and outcome.unsure
-
-
 def retry_after(outcome: Outcome) -> float:
     """The seconds that the vendor asked to be left alone."""
     return outcome.retry_after if isinstance(outcome, Unavailable) else 0
