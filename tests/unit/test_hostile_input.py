@@ -134,7 +134,16 @@ def door() -> Iterator[Door]:
 
 @settings(max_examples=2_500, deadline=None)
 @given(requests())
-@example([Sent(json.dumps(payload("e" * 5_000, id="i" * 5_000)).encode(), {"X-Webhook-Secret": SECRET}, False, ())])
+@example(
+    [
+        Sent(
+            json.dumps(payload("e" * 5_000, id="i" * 5_000)).encode(),
+            {"X-Webhook-Secret": SECRET},
+            encoded=False,
+            down=(),
+        )
+    ]
+)
 def test_ten_thousand_requests_are_answered_and_no_more_is_published_than_their_webhooks(
     door: Door, four: list[Sent]
 ) -> None:
