@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from sandbox.processes import SandboxError
 from sandbox.stack import Stack
-from sandbox.stores import Held, Holding
+from sandbox.stores import Held, Holding, Search
 from sandbox.tools import LOCAL, ROOT
 from sandbox.webhooks import Delivery, Webhook, send
 
@@ -92,10 +91,8 @@ class Story:
         for name, holding in held.items():
             if holding != self._before[name]:
                 raise WentWrong(f"{name} should be as before: {_difference(self._before[name], holding)}")
-        print(
-            f"   all queues empty {time.monotonic() - began:.1f} s later:"
-            f" each store holds the same {len(self._known())} items"
-        )
+        print(f"   all queues empty {time.monotonic() - began:.1f} s later, and every store as before:\n")
+        self._print(held)
 
     def settle(self) -> None:
         """Waits until nothing is on its way; raises WentWrong."""
@@ -125,6 +122,11 @@ class Story:
             if time.monotonic() > deadline:
                 raise WentWrong(f"{what} should have happened within {PATIENCE:.0f} s")
             time.sleep(0.1)
+
+    def found(self, search: Search, words: str, ref: str) -> Mapping[str, str]:
+        """What a search finds for the words, once it finds the item; raises WentWrong."""
+        self.until(f"a search that finds {ref}", lambda: ref in search(words))
+        return search(words)
 
     def _known(self) -> Holding:
         return next(iter(self._before.values()))
@@ -224,9 +226,8 @@ def search(story: Story) -> None:
     )
     for store in story.stack.stores:
         if store.search is not None:
-            find = partial(store.search, "plant autumn")
-            story.until(f"the post found in {store.name}", find)
-            print(f"   {store.name} finds: " + ", ".join(f"{title} ({ref})" for ref, title in find().items()))
+            hits = story.found(store.search, "plant autumn", "post:tulips:en")
+            print(f"   {store.name} finds: " + ", ".join(f"{title} ({ref})" for ref, title in hits.items()))
 
 
 def edit(story: Story) -> None:

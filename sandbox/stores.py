@@ -33,6 +33,10 @@ Holding: TypeAlias = Mapping[str, Held]
 """By ref."""
 
 
+Search: TypeAlias = Callable[[str], Mapping[str, str]]
+"""Finds the items with all these words: ref to title, the best first."""
+
+
 @dataclass(frozen=True)
 class Store:
     """A store under the name that people know it by."""
@@ -40,8 +44,7 @@ class Store:
     target: str
     name: str
     read: Callable[[], Holding]
-    search: Callable[[str], Mapping[str, str]] | None = None
-    """Finds the items with all these words: ref to title, the best first."""
+    search: Search | None = None
 
 
 def postgres(server: Postgres) -> Store:

@@ -190,6 +190,20 @@ def test_whatever_else_was_said_a_write_that_may_still_be_acted_on_keeps_its_lea
     assert lease(shop)[0]
 
 
+def test_what_is_done_alone_after_a_call_for_several_broke_off_keeps_its_lease_too(shop: Target) -> None:
+    def broken_off() -> None:
+        raise KeyError("odd")
+
+    for slug in ("a", "b"):
+        shop.send(document(slug))
+    during_the_first_call(shop, broken_off)
+
+    assert shop.round() == set()
+
+    assert [shop.row(slug)["status"] for slug in ("a", "b")] == ["done", "done"]
+    assert all(shop.row(slug).get("lease") for slug in ("a", "b"))
+
+
 @pytest.mark.parametrize("change", ["updated", "removed"])
 def test_after_an_unanswered_write_nobody_writes_until_the_lease_has_run_out(shop: Target, change: Effect) -> None:
     shop.vendor.outcomes = {ref("hello"): Unavailable("timed out", unsure=True)}
