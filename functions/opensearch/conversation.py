@@ -80,19 +80,19 @@ class Client:
         self._sdk: OpenSearch | None = None
         self._cluster: Cluster | None = None
 
-    def ask(self, cluster: Cluster, call: Call, deadline: float) -> Any:
+    def ask(self, cluster: Cluster, call: Call, deadline: float, *, once: bool = False) -> Any:
         """What the server answers until the `deadline`, in seconds of the monotonic clock.
 
         Raises Answered if the server turns the request down, a Failure if it gives no answer that could be read. What
         breaks on a kept connection is asked once more on a new one: the server may have ended it long ago, while this
-        process was asleep. No request does any harm twice.
+        process was asleep. What must be asked `once` is not: of two tries the first may be the last to be acted on.
         """
         kept = self._sdk is not None and self._cluster == cluster
         try:
             return _answer(self._connected(cluster), call, deadline)
         except Lost:
             self.close()
-            if not kept:
+            if once or not kept:
                 raise
         return _answer(self._connected(cluster), call, deadline)
 
@@ -152,6 +152,10 @@ class Conversation:
     def ask(self, call: Call) -> Any:
         """As `Client.ask`."""
         return self.client.ask(self.cluster, call, self.deadline)
+
+    def write(self, call: Call) -> Any:
+        """The same for what changes documents, which is asked once where no versions keep an old one out."""
+        return self.client.ask(self.cluster, call, self.deadline, once=self.cluster.serverless)
 
 
 # ------------------------------------------------------------------------------------------ reading of errors

@@ -237,6 +237,10 @@ def deliver(settings: Settings, documents: Sequence[Document]) -> list[Outcome]:
             _require_aliases(server, documents)
         for part in parts(actions):
             outcomes += _written(server, part)
+    except Refused as refused:
+        # Each document is then written alone, and what came of the parts before is forgotten, but for its doubts.
+        refused.unsure = any(outcome is not None and outcome.unsure for outcome in outcomes)
+        raise
     except (Unavailable, Misconfigured) as failure:
         # It holds for all that are left, and it may be the connection's fault, for example if it is to a lost node.
         client.close()
@@ -264,7 +268,7 @@ def _written(server: Conversation, part: Sequence[Action]) -> list[Outcome]:
 def _bulk(server: Conversation, body: bytes, count: int) -> list[Item]:
     more = {"timeout": f"{SHARD_SECONDS}s"} | ({} if server.cluster.serverless else {"require_alias": "true"})
     try:
-        answer = server.ask(lambda sdk, limits: sdk.bulk(body=body, params={**limits, **more}))
+        answer = server.write(lambda sdk, limits: sdk.bulk(body=body, params={**limits, **more}))
     except Answered as answered:
         raise failure_of_writing(answered, len(body)) from None
     return items_of(answer, count)

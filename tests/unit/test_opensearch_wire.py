@@ -493,6 +493,32 @@ def test_what_breaks_twice_is_unavailable() -> None:
     assert len(fake.asked) == 3
 
 
+def test_a_write_without_a_version_is_not_repeated_once_the_connection_has_been_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The server had it, and acts on it in a minute. Were the second try believed, a removal could be overtaken by then.
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    mapped = answer(body={"posts-v1": {"mappings": {}}})
+    with Fake(mapped, HANG_UP) as fake:
+        outcome = failure(fake.settings(auth="iam", engine="serverless"))
+
+    assert outcome.unsure
+    assert [asked.target for asked in fake.asked] == ["/posts/_mapping", "/_bulk?timeout=10s"]
+
+
+def test_the_look_before_a_write_without_a_version_finds_out_whether_the_connection_still_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    mapped = answer(body={"posts-v1": {"mappings": {}}})
+    with Fake(mapped, answered([WELL]), HANG_UP) as fake:
+        settings = fake.settings(auth="iam", engine="serverless")
+        assert delivered(settings) == [DONE]
+        assert delivered(settings) == [DONE]
+
+    assert [asked.method for asked in fake.asked] == ["GET", "POST", "GET", "GET", "POST"]
+
+
 def test_a_refused_connection_is_unavailable_and_nothing_was_sent() -> None:
     with Fake() as fake:
         pass
@@ -567,6 +593,17 @@ def test_large_batches_are_cut_and_what_is_left_shares_the_failure(monkeypatch: 
     assert isinstance(outcomes[1], Unavailable)
     assert outcomes[2] is outcomes[1]
     assert len(fake.asked) == 2
+
+
+@pytest.mark.parametrize(("status", "unsure"), [(200, False), (503, True)])
+def test_what_is_refused_tells_of_the_doubts_about_the_requests_before_it(
+    status: int, unsure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opensearch, "BODY_BYTES", 1)
+    with Fake(answered([{"index": {"status": status}}]), answer(413, b"")) as fake, pytest.raises(Refused) as raised:
+        opensearch.deliver(fake.settings(), [document("a"), document("b")])
+
+    assert raised.value.unsure is unsure
 
 
 def test_when_the_time_is_over_what_is_left_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
