@@ -14,6 +14,7 @@ import msgspec
 from buttersync.html_text import plain_text
 from buttersync.model import Document, Identity
 from buttersync.outcomes import Refused
+from buttersync.text import storable
 from buttersync.words import texts
 
 Record = dict[str, Any]
@@ -91,12 +92,6 @@ def _place(document: Document) -> Record:
     slug = document.fields.get("slug")
     number = int(name) if name.isdecimal() and len(name) < _DIGITS else name
     return {"slug": _scalar(slug) if isinstance(slug, str) else None, "collection": group, "item_id": number}
-
-
-def storable(text: str) -> str:
-    """`text` without NUL and halves of surrogate pairs, which not every reader of JSON takes."""
-    sound = text if text.isascii() else text.encode(errors="ignore").decode()
-    return sound.replace("\0", "")
 
 
 def _seconds(instant: str | None) -> int | None:

@@ -18,6 +18,7 @@ from psycopg2.extras import execute_values
 from buttersync import delivery
 from buttersync.model import Document
 from buttersync.outcomes import DONE, Failure, Misconfigured, Outcome, Refused
+from buttersync.text import storable
 from database import ANSWER_SECONDS, Client, Limits, Settings, failure_of, failure_of_writing
 
 CALL_SECONDS = 20
@@ -69,14 +70,6 @@ def _key(document: Document) -> Row:
         return {"slug": name}
     slug = document.fields.get("slug")
     return {"collection": group, "item_id": name, "slug": storable(slug) if isinstance(slug, str) else None}
-
-
-def storable(text: str) -> str:
-    """`text` without what PostgreSQL cannot hold: NUL and halves of surrogate pairs.
-
-    https://www.postgresql.org/docs/current/datatype-character.html
-    """
-    return text.replace("\0", "").encode(errors="ignore").decode()
 
 
 def _json(value: object) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from buttersync.model import Document, Identity
 from buttersync.outcomes import Misconfigured
 from database import connection_options
-from postgres import row, storable
+from postgres import row
 
 UNENCODED = st.sampled_from("@:/?#%[]' =")
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=6, max_size=9)
@@ -86,13 +86,6 @@ def test_what_is_not_there_is_null_where_a_query_would_ask_for_it() -> None:
 
     assert [columns[name] for name in ("url", "author", "image", "published_at")] == [None] * 4
     assert [columns[name] for name in ("title", "summary", "text")] == [""] * 3
-
-
-@given(st.text(st.characters(exclude_categories=[]) | st.sampled_from("\0\ud83d\udc4b")))
-def test_text_loses_nothing_but_what_postgresql_cannot_hold(text: str) -> None:
-    kept = storable(text)
-
-    assert kept == "".join(sign for sign in text if sign != "\0" and not 0xD800 <= ord(sign) <= 0xDFFF)
 
 
 PLAIN = st.text(st.characters(exclude_characters="\\", exclude_categories=["Cs"]) | st.just("\0"))

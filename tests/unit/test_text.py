@@ -1,10 +1,10 @@
-"""Texts are shortened between words, and never come out longer than asked for."""
+"""Texts are shortened between words, never longer than asked for, and lose nothing but what no store holds."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buttersync.text import cut
+from buttersync.text import cut, storable
 
 PROSE = st.text(st.sampled_from("abcdeü ,.\u2013\n"), max_size=200)
 ROOM = st.integers(1, 120)
@@ -58,3 +58,10 @@ def test_a_word_that_ends_where_the_room_ends_is_kept() -> None:
 
 def test_without_room_nothing_is_left() -> None:
     assert cut("word", 0) == ""
+
+
+@given(st.text(st.characters(exclude_categories=[]) | st.sampled_from("\0\ud83d\udc4b")))
+def test_a_text_loses_nothing_but_what_stores_cannot_hold(text: str) -> None:
+    kept = storable(text)
+
+    assert kept == "".join(sign for sign in text if sign != "\0" and not 0xD800 <= ord(sign) <= 0xDFFF)

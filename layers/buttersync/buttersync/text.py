@@ -1,4 +1,4 @@
-"""Shortening texts for readers."""
+"""Texts, made fit for readers and for stores."""
 
 import re
 
@@ -21,6 +21,15 @@ def cut(text: str, characters: int) -> str:
     whole = text[:room] if text[room].isspace() else _without_last_word(text[:room])
     head = whole if 2 * len(whole) >= room else text[:room]
     return head.rstrip(_DANGLING) + ELLIPSIS
+
+
+def storable(text: str) -> str:
+    """The text without NUL and halves of surrogate pairs, which PostgreSQL and many a reader of JSON cannot hold.
+
+    https://www.postgresql.org/docs/current/datatype-character.html
+    """
+    sound = text if text.isascii() else text.encode(errors="ignore").decode()
+    return sound.replace("\0", "")
 
 
 def _without_last_word(text: str) -> str:
