@@ -1,6 +1,5 @@
 """Asking the search server: in which time, and what its errors mean. OpenSearch and Elasticsearch are asked alike."""
 
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ import msgspec
 from opensearchpy import OpenSearch, SerializationError, Urllib3AWSV4SignerAuth, Urllib3HttpConnection
 from opensearchpy.exceptions import ConnectionError as NoAnswer
 from urllib3 import Timeout
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError, SSLError
 
 from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable
 from cluster import Cluster
@@ -184,8 +183,7 @@ def failure_without_answer(error: object) -> Failure:
     name = type(error).__name__
     if isinstance(error, SSLError):
         return _failure_of_tls(error)
-    if isinstance(error, NameResolutionError):
-        return _failure_of_name(error)
+    # A name that nobody knows is of the latter kind, and may be known again when the resolver is well.
     if isinstance(error, (ConnectTimeoutError, NewConnectionError)):
         return Unavailable(f"no connection to the server: {name}")
     if isinstance(error, ReadTimeoutError):
@@ -199,13 +197,6 @@ def _failure_of_tls(error: SSLError) -> Failure:
         return Lost(f"the connection ended before the answer: {type(cause).__name__}", unsure=True)
     words = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or type(cause).__name__
     return Misconfigured(f"the setting endpoint: no TLS with the server: {words}")
-
-
-def _failure_of_name(error: NameResolutionError) -> Failure:
-    cause = error.__cause__
-    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN:
-        return Unavailable("the resolver of names did not answer")
-    return Misconfigured("the setting endpoint: nobody knows a host of this name")
 
 
 def failure_of(answered: Answered) -> Failure:
@@ -224,6 +215,10 @@ def failure_of_writing(answered: Answered, size: int) -> Failure:
     failure = failure_by_status(answered.status, _reason(answered, words=False))
     if isinstance(failure, Misconfigured) or (answered.status == 400 and answered.type in REQUEST_FAULTS):
         return failure_of(answered)
+    if answered.status == 400 and not answered.type:
+        # Of a proxy, for example, which expects TLS: it knows nothing of documents.
+        return Misconfigured("400, and not in the words of a search server; is the endpoint right?")
+    # Whoever says 413, proxies too, means the size; alone, each of the documents may be small enough.
     return Refused(f"413: the server does not take {size} bytes") if answered.status == 413 else failure
 
 

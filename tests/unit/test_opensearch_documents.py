@@ -189,7 +189,7 @@ def test_requests_have_all_actions_in_order_and_are_no_larger_than_they_must(siz
 # What an answer means
 
 
-def fault(kind: str, reason: str = "", cause: Fault | None = None) -> Fault:
+def fault(kind: str | None, reason: str | None = "", cause: Fault | None = None) -> Fault:
     return Fault(kind, reason, cause)
 
 
@@ -245,6 +245,14 @@ FAILURES = [
         Refused,
         "400 strict_dynamic_mapping_exception",
     ),
+    # A NullPointerException has no words.
+    (
+        Item(400, error=fault("mapper_parsing_exception", "failed to parse", fault("null_pointer_exception", None))),
+        Refused,
+        "400 mapper_parsing_exception: null_pointer_exception",
+    ),
+    (Item(400, error=fault("illegal_argument_exception", None)), Refused, "400 illegal_argument_exception"),
+    (Item(500, error=fault(None, None)), Unavailable, "500 an error"),
     (Item(413, error=fault("document_too_large")), Refused, "413 document_too_large"),
     # Of the index.
     (
@@ -316,6 +324,15 @@ def test_what_failed_is_said_without_a_word_of_the_content(item: Item, kind: typ
 
     assert type(outcome) is kind
     assert outcome.reason == reason
+
+
+def test_an_error_without_words_does_not_spoil_the_answers_to_its_batch_mates() -> None:
+    wordless = {"type": None, "reason": None, "caused_by": {"type": "null_pointer_exception", "reason": None}}
+
+    well, failed = items_of({"items": [{"index": {"status": 200}}, {"index": {"status": 400, "error": wordless}}]}, 2)
+
+    assert outcome_of([well]) is DONE
+    assert isinstance(outcome_of([failed]), Refused)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])

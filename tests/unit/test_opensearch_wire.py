@@ -311,14 +311,36 @@ def test_setup_makes_the_indices_of_serverless_without_a_template(monkeypatch: p
     }
 
 
-def test_check_asks_serverless_for_what_it_knows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+MAPPED_WHOLE = answer(body={"an-index-v1": {"mappings": MAPPINGS}})
+
+
+def gone(status: int = 404, **more: object) -> list[Any]:
+    return [{"delete": {"_id": "buttersync", "status": status, **more}}]
+
+
+def test_check_asks_serverless_for_what_it_knows_and_deletes_what_cannot_be_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    mapped = answer(body={"an-index-v1": {"mappings": MAPPINGS}})
-    with Fake(answer(404, b""), mapped, mapped, mapped) as fake:
+    with Fake(answer(404, b""), *[MAPPED_WHOLE] * 3, answered(gone(result="not_found") * 3)) as fake:
         said = opensearch.check(fake.settings(auth="iam", engine="serverless"))
 
     assert said == "the server takes documents for pages (an-index-v1), posts (an-index-v1), items (an-index-v1)"
-    assert [asked.target for asked in fake.asked] == ["/", "/pages/_mapping", "/posts/_mapping", "/items/_mapping"]
+    looks = ["/", "/pages/_mapping", "/posts/_mapping", "/items/_mapping"]
+    assert [asked.target for asked in fake.asked] == [*looks, "/_bulk?timeout=10s"]
+    assert fake.asked[-1].lines == [
+        {"delete": {"_index": name, "_id": "buttersync"}} for name in ("pages", "posts", "items")
+    ]
+
+
+def test_check_says_that_serverless_may_be_looked_at_and_not_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    denied = gone(403, error={"type": "security_exception", "reason": "Forbidden"})
+    with Fake(answer(404, b""), *[MAPPED_WHOLE] * 3, answered(denied * 3)) as fake:
+        outcome = command(opensearch.check, fake.settings(auth="iam", engine="serverless"))
+
+    assert isinstance(outcome, Misconfigured)
+    assert outcome.reason == "403 security_exception"
 
 
 # Requests that are turned down
@@ -327,6 +349,8 @@ def test_check_asks_serverless_for_what_it_knows_alone(monkeypatch: pytest.Monke
 AWS_MESSAGE = (
     "The request signature we calculated does not match.\n\nThe Canonical String was 'x-amz-security-token:abc'"
 )
+
+NOT_OF_SEARCH = "400, and not in the words of a search server; is the endpoint right?"
 
 TURNED_DOWN = [
     (
@@ -363,7 +387,10 @@ TURNED_DOWN = [
         Misconfigured,
         "400 illegal_argument_exception: explicit index in bulk is not allowed",
     ),
-    (answer(400, b"", "text/plain"), Refused, "400"),
+    (answer(400, b"", "text/plain"), Misconfigured, NOT_OF_SEARCH),
+    (answer(400, b"<html><title>400 The plain HTTP request was sent", "text/html"), Misconfigured, NOT_OF_SEARCH),
+    (answer(400, {"message": "a secret"}), Misconfigured, NOT_OF_SEARCH),
+    (answer(400, {"error": {"type": None, "reason": "a secret"}}), Misconfigured, NOT_OF_SEARCH),
     (error("json_parse_exception", "Unrecognized token 'secret'", 400), Refused, "400 json_parse_exception"),
     (error("x_content_parse_exception", '[1:8] "a secret"', 400), Refused, "400 x_content_parse_exception"),
     (answer(413, {"Message": "Request size exceeded 10485760 bytes"}), Refused, "413: the server does not take "),
@@ -570,15 +597,15 @@ def full(listener: socket.socket) -> Iterator[None]:
         one.close()
 
 
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [(socket.EAI_NONAME, Misconfigured), (socket.EAI_NODATA, Misconfigured), (socket.EAI_AGAIN, Unavailable)],
-)
-def test_a_host_that_nobody_knows_is_misconfigured(code: int, kind: type[Failure]) -> None:
+@pytest.mark.parametrize("code", [socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN])
+def test_a_host_that_nobody_knows_is_unavailable_and_nothing_was_sent(code: int) -> None:
     unknown = NameResolutionError("nowhere", HTTPConnection("nowhere"), socket.gaierror(code, "words"))
-    unknown.__cause__ = socket.gaierror(code, "words")
 
-    assert type(conversation.failure_without_answer(unknown)) is kind
+    outcome = conversation.failure_without_answer(unknown)
+
+    assert type(outcome) is Unavailable
+    assert not outcome.unsure
+    assert outcome.reason == "no connection to the server: NameResolutionError"
 
 
 # More than one request
@@ -756,6 +783,14 @@ def command(act: Any, settings: Mapping[str, str]) -> Failure:
     with pytest.raises(Failure) as raised:
         act(settings)
     return raised.value
+
+
+def test_setup_ends_before_the_function_is_ended() -> None:
+    template = (Path(__file__).parents[2] / "template.yaml").read_text()
+    [timeout] = re.findall(r"^    opensearch:\n(?:      .*\n)*?      Timeout: (\d+)", template, re.MULTILINE)
+
+    ssm = 0.5 + 1  # to connect, and to answer, once
+    assert ssm + opensearch.SETUP_SECONDS + opensearch.LATEST_SECONDS <= int(timeout) - 10
 
 
 def test_check_says_whose_credentials_do_not_hold() -> None:
