@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import algolia
 import database
+import hosts
 import opensearch
 import postgres
 from buttersync import delivery
@@ -122,7 +122,7 @@ def test_no_message_is_requeued_because_of_a_neighbour_and_the_functions_do_not_
 
 def test_each_store_has_time_for_its_worst_case_and_the_loops_margin(stack: Expanded) -> None:
     worst_cases = {
-        "algolia": algolia.CALL_SECONDS + algolia.CONNECT_SECONDS,
+        "algolia": hosts.CALL_SECONDS + hosts.CONNECT_SECONDS,
         "opensearch": opensearch.CALL_SECONDS + opensearch.LATEST_SECONDS,
         "postgres": postgres.CALL_SECONDS + database.ANSWER_SECONDS,
     }

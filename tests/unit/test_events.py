@@ -9,6 +9,7 @@ import pytest
 from buttersync.model import Change, Document
 from buttersync.queues import Message
 from sandbox import events
+from sandbox.stack import TARGETS
 from webhook import CLAIMS, Ignored, change_of
 
 EVENTS = events.FOLDER
@@ -51,7 +52,7 @@ def test_the_queues_hold_messages_as_the_functions_get_them() -> None:
 
     changes = [Change.from_json(body) for body in bodies("resolve")]
     assert {change.identity.kind for change in changes} == {"post", "page", "item"}
-    for target in events.TARGETS:
+    for target in TARGETS:
         documents = [Document.from_json(body) for body in bodies(target)]
         assert {document.identity.kind for document in documents} == {"post", "page", "item"}
 
