@@ -1,10 +1,13 @@
 """What nobody should send and somebody will: hostile texts, names and numbers, and valid things spoiled."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
+
+from sandbox.wire import Request, Response, Route
 
 TEXTS = (
     "'); DROP TABLE posts; --",
@@ -79,6 +82,20 @@ ANYTHING: st.SearchStrategy[Any] = (
 )
 
 
+def nested(levels: int, inside: Any) -> Any:
+    """Objects and lists in each other, so many in all."""
+    for level in range(levels):
+        inside = [inside] if level % 2 else {"in": inside}
+    return inside
+
+
+VALUES = st.recursive(
+    ANYTHING, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4), max_leaves=8
+)
+FIELDS = st.dictionaries(ANY_TEXT | st.sampled_from(["title", "tags", "image", "seo", "slug"]), VALUES, max_size=6)
+"""What an item may hold in fields of its own."""
+
+
 def to_json(value: Any) -> str:
     """The value as JSON in ASCII, which can hold more than Python can."""
     text = json.dumps(value)
@@ -139,3 +156,18 @@ def scrambled(draw: st.DrawFn, valid: bytes) -> bytes:
     """What is valid, cut somewhere, and with other bytes there."""
     at, length = draw(st.integers(0, len(valid))), draw(st.integers(0, 9))
     return valid[:at] + draw(st.binary(max_size=8)) + valid[at + length :]
+
+
+@dataclass
+class Anything:
+    """A vendor that answers what it is told, whatever it is asked."""
+
+    response: Response
+    name: str = "butter"
+    paths: str = ""
+    controls: Sequence[Route] = ()
+
+    def answer(self, request: Request) -> Response:
+        """Always the same."""
+        del request
+        return self.response

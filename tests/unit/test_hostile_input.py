@@ -35,9 +35,9 @@ from buttersync.outcomes import Unavailable
 from buttersync.queues import sendable
 from sandbox.server import Sandbox
 from sandbox.site import Account, Site
-from sandbox.wire import Request, Response, Route, json_response
+from sandbox.wire import Response, json_response
 from tests.fakes.cloud import DEAD_LETTERS, QUEUE, S3, Cloud, Dynamo, Ssm, Stored, refusal
-from tests.fakes.hostile import ANY_TEXT, ENCODINGS, LONG, scrambled, spoiled, to_json
+from tests.fakes.hostile import ANY_TEXT, ENCODINGS, LONG, Anything, scrambled, spoiled, to_json
 from tests.fakes.payloads import ITEM, PAGE, POST, payload
 from tests.fakes.target import Target, document, target
 from tests.unit.test_ingest import SECRET, Door, opened
@@ -512,20 +512,6 @@ def test_whatever_the_archive_holds_it_is_delivered_or_dead_lettered_and_keeps_n
 
 
 # -------------------------------------------------------------------------------------------------- ButterCMS's answers
-
-
-@dataclass
-class Anything:
-    """A vendor that answers what it is told."""
-
-    response: Response
-    name: str = "butter"
-    paths: str = ""
-    controls: Sequence[Route] = ()
-
-    def answer(self, request: Request) -> Response:
-        del request
-        return self.response
 
 
 @pytest.fixture(scope="module")
