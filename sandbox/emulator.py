@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sandbox.processes import Program, free_port, program
 from sandbox.tools import program as installed
@@ -14,6 +15,7 @@ from sandbox.tools import program as installed
 REGION = "us-east-1"
 KEY = "test"
 START_SECONDS = 60
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,16 @@ class Emulator:
 
 
 @contextmanager
-def emulator(home: Path, log: Path) -> Iterator[Emulator]:
-    """A ministack without state, its workers' files under `home`; all of it ends with the block."""
+def emulator(home: Path, log: Path, variables: Mapping[str, str] = NOTHING) -> Iterator[Emulator]:
+    """A ministack without state, its workers' files under `home`; all of it ends with the block.
+
+    `variables` are further ones of its environment, which its workers inherit.
+    """
     port = free_port()
     settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "AUTH": "true", "TMPDIR": str(home)}
     own = {"S3_DATA_DIR": str(home / "s3"), "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY}
     command = (installed("ministack", "python"), "-m", "ministack")
-    with program(command, log, {**bare_environment(), **settings, **own}) as process:
+    with program(command, log, {**bare_environment(), **variables, **settings, **own}) as process:
         yield Emulator(port, process)
 
 

@@ -19,7 +19,7 @@ import boto3
 from botocore.config import Config
 
 from sandbox import deployment, stores
-from sandbox.emulator import KEY, REGION, Emulator, emulator
+from sandbox.emulator import KEY, NOTHING, REGION, Emulator, emulator
 from sandbox.examples import example_site
 from sandbox.postgres import Postgres
 from sandbox.processes import SandboxError, orderly_end, undisturbed
@@ -113,16 +113,23 @@ class Stack:
 
     @classmethod
     @contextmanager
-    def start(cls, home: Path, site: Site | None = None) -> "Iterator[Stack]":
+    def start(
+        cls,
+        home: Path,
+        site: Site | None = None,
+        parameters: Mapping[str, str] = NOTHING,
+        variables: Mapping[str, str] = NOTHING,
+    ) -> "Iterator[Stack]":
         """A stack for the site (the example site if None), its files under `home`; all of it ends with the block.
 
+        `parameters` of the template other than the local stack's, `variables` for the environment of the emulated AWS.
         For the main thread. Raises SandboxError, whose text names the log to read.
         """
         with orderly_end(), ExitStack() as lock:
             lock.enter_context(_alone(home))
             servers = ExitStack()
             try:
-                yield _started(home, site or example_site(), servers)
+                yield _started(home, site or example_site(), parameters, variables, servers)
             finally:
                 with undisturbed(), step("Stopping what was started"):
                     servers.close()
@@ -152,10 +159,12 @@ def invoke(emulated: Emulator, function: str, event: Mapping[str, Any]) -> Any:
     return payload
 
 
-def _started(home: Path, site: Site, servers: ExitStack) -> Stack:
+def _started(
+    home: Path, site: Site, parameters: Mapping[str, str], variables: Mapping[str, str], servers: ExitStack
+) -> Stack:
     logs = home / "logs"
     with step("Starting AWS, PostgreSQL and the sandbox"):
-        aws = servers.enter_context(emulator(home / "aws", logs / "ministack.log"))
+        aws = servers.enter_context(emulator(home / "aws", logs / "ministack.log", variables))
         sandbox = servers.enter_context(Sandbox(site=site))
         postgres = servers.enter_context(Postgres(home / "postgres"))
         search = SearchServer(directory=home / "search")
@@ -165,7 +174,7 @@ def _started(home: Path, site: Site, servers: ExitStack) -> Stack:
     with step("Building the functions (sam build)"):
         deployment.build(logs / "sam-build.log")
     with step("Deploying template.yaml (sam deploy)"):
-        deployment.deploy(aws, _parameters(site), logs / "sam-deploy.log")
+        deployment.deploy(aws, {**_parameters(site), **parameters}, logs / "sam-deploy.log")
     servers.callback(_keep_logs, aws, logs)
     search.start()
     stores.wipe_opensearch(search.endpoint, INDEX_PREFIX)
