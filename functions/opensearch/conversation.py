@@ -1,9 +1,12 @@
 """Asking the search server: in which time, and what its errors mean. OpenSearch and Elasticsearch are asked alike."""
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Timer
 from typing import Any, NoReturn
 
 import boto3
@@ -11,13 +14,18 @@ import msgspec
 from opensearchpy import OpenSearch, SerializationError, Urllib3AWSV4SignerAuth, Urllib3HttpConnection
 from opensearchpy.exceptions import ConnectionError as NoAnswer
 from urllib3 import Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError, SSLError
 
 from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable
 from cluster import Cluster
 
 CONNECT_SECONDS = 3
-"""So long it may take to connect, to agree on keys, and to take a request."""
+"""So long it may take to connect, to agree on keys, and to take a request.
+
+Not bounded by anything here: the look-up of a name, which the resolver of the system ends, and how many addresses it
+finds, of which each that stays silent takes so long.
+"""
 
 # ------------------------------------------------------------------------------------------------------ client
 
@@ -45,12 +53,57 @@ def _complaint(body: str) -> tuple[str, str]:
     return "", str(error or answer.get("Message") or answer.get("message") or "")
 
 
+class Whole(HTTPConnection):
+    """A connection whose time-out is for the whole of an answer.
+
+    By itself it is for what passes between two bytes: a server that drips could take hours.
+    """
+
+    timeout: float
+
+    def getresponse(self) -> Any:
+        """The answer, its body read already; raises TimeoutError."""
+        # The answer keeps the socket when the connection has let it go.
+        cutting = Cutting(self.sock, self.timeout)
+        cutting.start()
+        try:
+            return super().getresponse()
+        finally:
+            cutting.cancel()
+            cutting.join()
+            if cutting.is_done:
+                # Whatever the rest looked like: an answer may seem to end where it was cut.
+                raise TimeoutError
+
+
+class WholeByTls(Whole, HTTPSConnection):
+    """The same by TLS."""
+
+
+class Cutting(Timer):
+    """Ends both directions of a connection in so many seconds, whoever waits for it."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        super().__init__(seconds, self._cut)
+        self.is_done = False
+        self._connection = connection
+
+    def _cut(self) -> None:
+        self.is_done = True
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
 class Connection(Urllib3HttpConnection):
-    """The SDK's connection, silent.
+    """The SDK's connection, silent, and bounded in time.
 
     It would log each address, at level DEBUG each document, under the name ``opensearch``, which is that of this
     function's own logger; and whatever a server puts into the header ``Warning`` would become a warning of Python.
     """
+
+    def _create_urllib3_pool(self) -> None:
+        super()._create_urllib3_pool()
+        self.pool.ConnectionCls = WholeByTls if self.use_ssl else Whole
 
     def log_request_success(self, *_: object, **__: object) -> None:
         """Nothing: the delivery says what came of each document."""

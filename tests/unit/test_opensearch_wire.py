@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,9 +80,12 @@ def in_order(asked: Asked) -> bytes:
 
 
 class Fake:
-    """A search server that gives these answers in turn, and after them what is in order."""
+    """A search server that gives these answers in turn, and after them what is in order.
 
-    def __init__(self, *answers: bytes | str, tls: ssl.SSLContext | None = None) -> None:
+    An answer in parts is given drop by drop.
+    """
+
+    def __init__(self, *answers: bytes | str | Iterator[bytes], tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.connections = 0
         self._answers = list(answers)
@@ -136,6 +139,11 @@ class Fake:
             stream.flush()
         elif said == SILENCE:
             time.sleep(10)
+        elif not isinstance(said, str):
+            for drop in said:
+                stream.write(drop)
+                stream.flush()
+                time.sleep(0.05)
         return isinstance(said, bytes) and b"connection: close" not in said
 
 
@@ -568,6 +576,82 @@ def test_a_silent_server_is_unavailable_in_time_and_unsure(monkeypatch: pytest.M
     assert outcome.reason == "the server gave no answer in time: ReadTimeoutError"
     assert time.monotonic() - began < 5
     assert len(fake.asked) == 1
+
+
+DRIPPING = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"x-more: 1\r\n"),
+    "one header": (b"HTTP/1.1 200 OK\r\nx-more: ", b"1"),
+    "the first line": (b"HTTP/1.1 200 ", b"O"),
+    "a body": (b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n", b"1"),
+    "a body that ends with the connection": (b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", b"1"),
+    "chunks": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\n1\r\n"),
+    "what precedes an answer": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(("begin", "drop"), DRIPPING.values(), ids=DRIPPING)
+@pytest.mark.usefixtures("trusted")
+def test_a_server_that_drips_is_unavailable_in_time_and_unsure(
+    begin: bytes, drop: bytes, tls: bool, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opensearch, "CALL_SECONDS", 0.5)
+    with Fake(chain([begin], repeat(drop)), tls=context(authority) if tls else None) as fake:
+        began = time.monotonic()
+        outcome = failure(by_tls(fake) if tls else fake.settings())
+        took = time.monotonic() - began
+
+    assert type(outcome) is Unavailable
+    assert outcome.unsure
+    assert outcome.reason == "the server gave no answer in time: ReadTimeoutError"
+    assert took < 3
+    assert len(fake.asked) == 1
+
+
+def test_a_server_that_drips_on_a_kept_connection_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Fake(answered([WELL]), chain([DRIPPING["a body"][0]], repeat(b"1"))) as fake:
+        assert delivered(fake.settings()) == [DONE]
+        monkeypatch.setattr(opensearch, "CALL_SECONDS", 0.5)
+        outcome = failure(fake.settings())
+
+    assert outcome.reason == "the server gave no answer in time: ReadTimeoutError"
+    assert len(fake.asked) == 2
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.usefixtures("trusted")
+def test_a_server_that_takes_a_request_drop_by_drop_is_unavailable_in_time(
+    tls: bool, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "CONNECT_SECONDS", 0.5)
+    with sipping(context(authority) if tls else None) as port:
+        settings = {"endpoint": f"{'https' if tls else 'http'}://localhost:{port}", "auth": "none"}
+        began = time.monotonic()
+        outcome = failure(settings, document(summary="s" * 20_000_000))
+        took = time.monotonic() - began
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.unsure
+    assert took < 5
+
+
+@contextmanager
+def sipping(tls: ssl.SSLContext | None) -> Iterator[int]:
+    """The port of a server that takes some kilobytes of a request in each tenth of a second."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def sip() -> None:
+            connection, _ = listener.accept()
+            with suppress(OSError), tls.wrap_socket(connection, server_side=True) if tls else connection as served:
+                while served.recv(16_384):
+                    over.wait(0.1)
+
+        sips = threading.Thread(target=sip, daemon=True)
+        sips.start()
+        yield listener.getsockname()[1]
+        over.set()
+        sips.join()
 
 
 def test_a_server_that_takes_no_connection_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
