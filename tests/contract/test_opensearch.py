@@ -863,7 +863,7 @@ def reindexed(site: Site, method: str, path: str, body: Mapping[str, Any]) -> in
 def test_the_documented_change_of_a_mapping_loses_nothing_while_documents_come_in(site: Site) -> None:
     site.deliver(*(document(name, 5, title="old") for name in ("kept", "edited", "gone")))
     before = site.search({})["hits"]["total"]["value"]
-    make, write, reindex, switch = documented("Another mapping")
+    make, write, reindex, switch, _ = documented("Another mapping")
 
     assert site.ask(*make)["acknowledged"]
     assert site.ask(*write)["acknowledged"]
@@ -879,6 +879,32 @@ def test_the_documented_change_of_a_mapping_loses_nothing_while_documents_come_i
     assert "posts (posts-v2)" in opensearch.check(site.settings)
 
 
+def test_what_a_shard_that_moved_let_the_copy_bring_back_is_found_as_documented(fresh: Site) -> None:
+    fresh.deliver(document("kept", 5), document("gone", 5))
+    _, _, reindex, _, find = documented("Another mapping")
+    fresh.ask("PUT", "/{}posts-v2")
+    fresh.alias(
+        ("add", {"index": "posts-v1", "is_write_index": False}), ("add", {"index": "posts-v2", "is_write_index": True})
+    )
+    fresh.deliver(document("gone", 6, "removed"))
+    # It is opened again as anywhere else: with what was written, without what is known of the past.
+    fresh.ask("POST", "/{}posts-v2/_close")
+    fresh.ask("POST", "/{}posts-v2/_open?wait_for_active_shards=1")
+
+    method, path, body = reindex
+    whole = {side: {**body[side], "index": fresh.prefix + body[side]["index"]} for side in ("source", "dest")}
+    fresh.ask("POST", "/{}posts/_refresh")
+    assert reindexed(fresh, method, path, {**body, **whole}) == 2
+    fresh.alias(("remove", {"index": "posts-v1"}))
+    assert fresh.slugs(find[2]) == ["gone"]
+
+    [found] = fresh.search(find[2])["hits"]["hits"]
+    fresh.ask("DELETE", f"/{{}}posts-v2/_doc/{quoted(found['_id'])}")
+    assert (fresh.slugs(find[2]), fresh.version("kept")) == ([], 5)
+    fresh.deliver(document("gone", 7))
+    assert fresh.version("gone") == 7
+
+
 def test_the_documented_rights_are_json() -> None:
     blocks = re.findall(r"```json\n(.*?)```", DOCUMENTATION, re.DOTALL)
 
@@ -892,7 +918,20 @@ def test_the_documented_fields_are_those_of_the_mapping() -> None:
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} >= set(mapping.PROPERTIES)
 
 
-# An outage, the last, since it takes a while
+# Outages, the last, since they take a while
+
+
+def test_a_restart_after_a_flush_forgets_deletions_whatever_gc_deletes_says(fresh: Site) -> None:
+    # Why the delivery row is looked at first.
+    fresh.deliver(document("gone", 5))
+    fresh.deliver(document("gone", 6, "removed"))
+    fresh.ask("POST", "/{}posts/_flush?force=true")
+    fresh.server.restart()
+    opensearch.client.close()
+
+    assert fresh.deliver(document("gone", 5)) == [DONE]
+
+    assert fresh.version("gone") == 5
 
 
 def test_an_outage_is_unavailable_and_heals_with_all_that_was_there(store: Site, slug: str) -> None:
