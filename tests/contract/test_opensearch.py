@@ -21,13 +21,16 @@ from hypothesis import strategies as st
 
 import mapping
 import opensearch
+from buttersync.clients import client
 from buttersync.delivery import Adapter, Delivery
 from buttersync.model import Document, Effect, Identity, Kind
 from buttersync.outcomes import DONE, Failure, Misconfigured, Outcome, Unavailable
 from cluster import cluster_of, serverless
 from conversation import Client, Conversation
+from decisions import Pointer, Row, Status
 from sandbox.jars import Engine
 from sandbox.search import GIVEN, SearchServer
+from storage import ContentTable
 from tests.fakes.target import Target, target
 
 DOCUMENT = Document(
@@ -903,6 +906,32 @@ def test_what_a_shard_that_moved_let_the_copy_bring_back_is_found_as_documented(
     assert (fresh.slugs(find[2]), fresh.version("kept")) == ([], 5)
     fresh.deliver(document("gone", 7))
     assert fresh.version("gone") == 7
+
+
+@pytest.mark.usefixtures("aws")
+def test_the_documented_scan_tells_what_is_removed() -> None:
+    name = f"test-{next(names)}"
+    client("dynamodb").create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": "ref", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "ref", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    table = ContentTable(name)
+    states: dict[str, Status] = {"post:gone:en": "removed", "post:here:en": "published", "page:*:gone:en": "removed"}
+    for ref, status in states.items():
+        table.record(Row(ref=ref, status=status, version=5, readings=1))
+    table.move(Pointer(ref="id:post:7:en", writes=1))
+    options = dict(re.findall(r"--((?:filter|expression)-[a-z-]+) '(.*)'", DOCUMENTATION))
+
+    found = client("dynamodb").scan(
+        TableName=name,
+        FilterExpression=options["filter-expression"],
+        ExpressionAttributeNames=json.loads(options["expression-attribute-names"]),
+        ExpressionAttributeValues=json.loads(options["expression-attribute-values"]),
+    )
+
+    assert [item["ref"]["S"] for item in found["Items"]] == ["post:gone:en"]
 
 
 def test_the_documented_rights_are_json() -> None:
