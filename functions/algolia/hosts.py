@@ -12,12 +12,13 @@ import msgspec
 import requests
 
 from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable
+from timed import Adapter
 
 CALL_SECONDS = 30
-"""No host is asked any more after this, however many hosts and indices there are."""
+"""No host is asked any more after this, or listened to, however many hosts and indices there are."""
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 10
-"""Between two bytes of an answer. Algolia accepts a batch before it has indexed it."""
+"""For a request and all of its answer. Algolia accepts a batch before it has indexed it."""
 KEPT_SECONDS = 30
 """A connection that was left alone for longer may have been closed meanwhile: a worker that sleeps does not notice."""
 
@@ -33,6 +34,8 @@ class Wire(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         self.trust_env = False  # no credentials from a .netrc
+        self.mount("https://", Adapter())
+        self.mount("http://", Adapter())
         self.failures: list[Failure] = []
         """What came of the hosts that the present call has tried in vain."""
         self._failed: dict[str, Failure] = {}
@@ -68,9 +71,10 @@ class Wire(requests.Session):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise combined([*self.failures, Unavailable(f"{host}: no time was left to ask it")])
-        limits = {"timeout": (min(CONNECT_SECONDS, left), min(ANSWER_SECONDS, left)), "allow_redirects": False}
+        limits = {"timeout": (min(CONNECT_SECONDS, left), min(ANSWER_SECONDS, left))}
         try:
-            response = super().send(request, **(options | limits))
+            # Not by way of the session, which fails to understand some redirections that it is not to follow.
+            response = self.get_adapter(request.url or "").send(request, **(options | limits))
         except requests.RequestException as error:
             return failure_of_silence(host, error)
         self._used_at = time.time()

@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -393,6 +393,14 @@ def test_a_redirection_is_not_followed(sandbox: Sandbox) -> None:
     assert len(asked(sandbox)) == 3
 
 
+@pytest.mark.parametrize("place", ["http://[::1:80/", "http://[nowhere]/", "//", "\u00ff", "http://x:y/"])
+def test_a_redirection_to_what_is_no_address_is_misconfigured(sandbox: Sandbox, place: str) -> None:
+    # requests understands where it leads also when it is not to follow, or fails to: the error came out of deliver.
+    sandbox.faults.add(Fault(kind="status", status=302, headers={"Location": place}))
+
+    assert failure(sandbox).reason.endswith(": 302 Found")
+
+
 def test_no_credentials_come_from_a_file_of_the_machine(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -438,6 +446,27 @@ def test_when_all_hosts_are_down_nothing_was_sent(sandbox: Sandbox) -> None:
     assert found.reason == "; ".join(
         f"{host.address}: no connection: ConnectionError" for host in sandbox.algolia_hosts
     )
+
+
+def test_to_a_host_whose_name_nobody_knows_nothing_was_sent() -> None:
+    [found] = algolia.deliver({"app_id": "L", "api_key": KEY, "endpoint": "https://nobody.invalid"}, [DOCUMENT])
+
+    assert isinstance(found, Unavailable)
+    assert not found.unsure
+    assert found.reason == "nobody.invalid: no connection: ConnectionError"
+
+
+def test_to_a_host_that_takes_no_connection_in_time_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "CALL_SECONDS", 0.5)
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
+        address = listener.getsockname()
+        with closing(socket.create_connection(address)):  # there is no room for another
+            endpoint = f"http://127.0.0.1:{address[1]}"
+            [found] = algolia.deliver({"app_id": "L", "api_key": KEY, "endpoint": endpoint}, [DOCUMENT])
+
+    assert isinstance(found, Unavailable)
+    assert not found.unsure
+    assert found.reason.endswith("no connection: ConnectTimeout")
 
 
 def test_hosts_that_come_back_are_asked_at_once(sandbox: Sandbox) -> None:
@@ -506,6 +535,131 @@ def test_a_host_without_an_answer_is_asked_once_in_a_delivery_and_last_in_the_ne
     assert isinstance(unsure, Unavailable)
     assert unsure.unsure
     assert unsure.reason == f"accepted, but not at first: {silent}: no answer: ReadTimeout"
+
+
+ACCEPTED = b'{"taskID": 1, "objectIDs": ["post:hello:en"]}'
+OK = b"HTTP/1.1 200 OK\r\n"
+WHOLE = b"content-length: %d\r\n\r\n%s" % (len(ACCEPTED), ACCEPTED)
+DRIPS = {
+    "headers": (OK, WHOLE),
+    "body": (OK + WHOLE.removesuffix(ACCEPTED), ACCEPTED),
+    "body without an end": (OK + b"\r\n", ACCEPTED),
+    "white space": (OK + b"\r\n" + ACCEPTED, b" " * 500),
+}
+
+
+@pytest.mark.parametrize("answer", DRIPS.values(), ids=DRIPS)
+@pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
+def test_an_answer_that_comes_in_drips_ends_when_the_time_does(
+    answer: tuple[bytes, bytes], secured: bool, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A time-out counts between two bytes: this host kept a delivery for as long as it liked.
+    monkeypatch.setattr(hosts, "CALL_SECONDS", 1)
+    with dripping(answer, context=context if secured else None) as endpoint:
+        began = time.monotonic()
+
+        [found] = algolia.deliver({"app_id": "L", "api_key": KEY, "endpoint": endpoint}, [DOCUMENT])
+
+    assert 0.9 < time.monotonic() - began < 3
+    assert isinstance(found, Unavailable)
+    assert found.unsure
+    assert found.reason.endswith("no answer: ReadTimeout")
+
+
+def test_a_kept_connection_is_bounded_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dripping((b"%sconnection: keep-alive\r\n%s" % (OK, WHOLE), b""), DRIPS["headers"]) as endpoint:
+        own = {"app_id": "L", "api_key": KEY, "endpoint": endpoint}
+        assert algolia.deliver(own, [DOCUMENT]) == [DONE]
+        monkeypatch.setattr(hosts, "CALL_SECONDS", 1)
+        began = time.monotonic()
+
+        [found] = algolia.deliver(own, [DOCUMENT])
+
+    assert time.monotonic() - began < 3
+    assert isinstance(found, Unavailable)
+    assert found.unsure
+
+
+def test_a_connection_that_is_made_when_the_time_is_over_is_not_used(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "ANSWER_SECONDS", 0.3)
+    with dripping(DRIPS["headers"], context=context, pause=0.6) as endpoint:
+        began = time.monotonic()
+
+        [found] = algolia.deliver({"app_id": "L", "api_key": KEY, "endpoint": endpoint}, [DOCUMENT])
+
+    assert 0.6 < time.monotonic() - began < 3
+    assert isinstance(found, Unavailable)
+
+
+def test_after_a_host_whose_answer_comes_in_drips_the_next_is_asked(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "ANSWER_SECONDS", 0.5)
+    with dripping(DRIPS["headers"]) as slow:
+        found = failure(sandbox, endpoint=f"{slow},{sandbox.algolia_hosts[0].url}")
+
+    assert found.reason.startswith("accepted, but not at first: ")
+    assert found.unsure
+    assert set(sandbox.algolia.records("posts")) == {"post:hello:en"}
+
+
+def test_a_host_that_reads_in_drips_does_not_keep_a_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "CALL_SECONDS", 1)
+    long = [document(str(number), text="word " * 20_000) for number in range(100)]
+    with dripping() as endpoint:
+        began = time.monotonic()
+
+        found = algolia.deliver({"app_id": "L", "api_key": KEY, "endpoint": endpoint, "record_bytes": "100000"}, long)
+
+    assert 0.9 < time.monotonic() - began < 3
+    assert all(isinstance(outcome, Unavailable) and outcome.unsure for outcome in found)
+
+
+@contextmanager
+def dripping(*answers: tuple[bytes, bytes], context: ssl.SSLContext | None = None, pause: float = 0) -> Iterator[str]:
+    """The address of a host that sends a part of each answer, and then a byte in every 100 ms; it reads as slowly."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        over = threading.Event()
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            over.wait(pause)
+            with context.wrap_socket(plain, server_side=True) if context else plain as connection, suppress(OSError):
+                for at_once, in_drips in answers:
+                    receive(connection)
+                    connection.sendall(at_once)
+                    for byte in in_drips:
+                        over.wait(0.1)
+                        connection.sendall(bytes([byte]))
+                while not over.wait(0.1):
+                    connection.recv(10_000)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"http{'s' if context else ''}://127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
+        algolia.client.close()
+        serving.join()
+
+
+def receive(connection: socket.socket) -> None:
+    """Reads a request."""
+    with connection.makefile("rb") as request:
+        headers = dict(line.lower().split(b":", 1) for line in iter(request.readline, b"\r\n") if b":" in line)
+        request.read(int(headers[b"content-length"]))
+
+
+@pytest.fixture
+def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ssl.SSLContext:
+    """What makes a host one that is trusted."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "authority.pem"))
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    return server_side
 
 
 def test_what_a_silent_host_was_sent_may_come_back_after_a_removal(
