@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -645,10 +646,11 @@ def dripping(*answers: tuple[bytes, bytes], context: ssl.SSLContext | None = Non
 
 
 def receive(connection: socket.socket) -> None:
-    """Reads a request."""
+    """Reads a request, if one comes."""
     with connection.makefile("rb") as request:
-        headers = dict(line.lower().split(b":", 1) for line in iter(request.readline, b"\r\n") if b":" in line)
-        request.read(int(headers[b"content-length"]))
+        head = b"".join(takewhile(lambda line: line != b"\r\n", request))
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        request.read(int(length[1]) if length else 0)
 
 
 @pytest.fixture
