@@ -31,27 +31,8 @@ from decisions import Pointer, Row, Status
 from sandbox.jars import Engine
 from sandbox.search import GIVEN, SearchServer
 from storage import ContentTable
+from tests.fakes.documents import HELLO
 from tests.fakes.target import Target, target
-
-DOCUMENT = Document(
-    identity=Identity("post", "", "hello", "en"),
-    version=1,
-    change="created",
-    announce_key="post:7",
-    archive_key="archive",
-    name="Hello",
-    title="Hello there",
-    summary="A greeting.",
-    url="https://www.example.com/blog/hello",
-    image="https://cdn.example.com/hello.png",
-    author="Ada Example",
-    categories=("Letters", "Notes"),
-    tags=("first", "short"),
-    published_at="2026-03-01T08:00:00.000000Z",
-    updated_at="2026-03-02T09:30:00.250000Z",
-    text="Hello there, reader.",
-    fields={"slug": "hello", "body": "<p>Hello there, reader.</p>", "featured": {"rank": 3}},
-)
 
 names = count()
 
@@ -75,7 +56,7 @@ def document(
     }
     if change == "removed":
         return Document(announce_key="post:7", **own)
-    return msgspec.structs.replace(DOCUMENT, **(own | more))
+    return msgspec.structs.replace(HELLO, **(own | more))
 
 
 def quoted(ref: str) -> str:
@@ -200,7 +181,7 @@ def slug() -> str:
 
 
 def test_a_post_is_found_with_every_field(store: Site) -> None:
-    assert store.deliver(DOCUMENT) == [DONE]
+    assert store.deliver(HELLO) == [DONE]
 
     assert store.found("post:hello:en") == {
         "ref": "post:hello:en",
@@ -769,7 +750,7 @@ def written(site: Site) -> Any:
 
 
 def test_check_says_where_documents_go_and_writes_nothing(store: Site) -> None:
-    store.deliver(DOCUMENT)
+    store.deliver(HELLO)
     before = written(store)
 
     said = opensearch.check(store.settings)

@@ -28,26 +28,7 @@ from buttersync.model import Document, Effect, Identity, Kind
 from buttersync.outcomes import DONE, Failure, Misconfigured, Refused, Unavailable
 from sandbox.postgres import Postgres
 from sandbox.tls_relay import TlsRelay
-
-DOCUMENT = Document(
-    identity=Identity("post", "", "hello", "en"),
-    version=1,
-    change="created",
-    announce_key="post:7",
-    archive_key="archive",
-    name="Hello",
-    title="Hello there",
-    summary="A greeting.",
-    url="https://www.example.com/blog/hello",
-    image="https://cdn.example.com/hello.png",
-    author="Ada Example",
-    categories=("Letters", "Notes"),
-    tags=("first", "short"),
-    published_at="2026-03-01T08:00:00.000000Z",
-    updated_at="2026-03-02T09:30:00.250000Z",
-    text="Hello there, reader.",
-    fields={"slug": "hello", "body": "<p>Hello there, reader.</p>", "featured": {"rank": 3}},
-)
+from tests.fakes.documents import HELLO
 
 names = count()
 
@@ -65,7 +46,7 @@ def document(
     identity = Identity(kind, group, slug, locale)
     if change == "removed":
         return Document(identity=identity, version=version, change=change, announce_key="post:7", archive_key="archive")
-    given = {name: getattr(DOCUMENT, name) for name in Document.__struct_fields__}
+    given = {name: getattr(HELLO, name) for name in Document.__struct_fields__}
     return Document(**(given | {"identity": identity, "version": version, "change": change} | more))
 
 
@@ -106,7 +87,7 @@ class Database:
 
 
 def failure(settings: Mapping[str, str], *documents: Document) -> Failure:
-    first, *others = postgres.deliver(settings, documents or [DOCUMENT])
+    first, *others = postgres.deliver(settings, documents or [HELLO])
     assert isinstance(first, Failure)
     assert all(other is first for other in others)
     return first
@@ -162,7 +143,7 @@ def transaction(store: Database, client: database.Client) -> Any:
 
 
 def test_a_post_is_found_with_every_column(store: Database) -> None:
-    assert store.deliver(DOCUMENT) == [DONE]
+    assert store.deliver(HELLO) == [DONE]
 
     found = store.run("""
         SELECT slug, locale, status, name, title, url, author, categories, tags, summary, image, text, fields, version,
@@ -204,7 +185,7 @@ def test_pages_and_items_have_tables_of_their_own(store: Database) -> None:
 
 def test_the_view_holds_what_is_published_of_every_kind(store: Database) -> None:
     thing = document("41", kind="item", group="products", title="Lamp")
-    store.deliver(DOCUMENT, document("about", kind="page", group="landing", title="About us"), thing)
+    store.deliver(HELLO, document("about", kind="page", group="landing", title="About us"), thing)
     store.deliver(document("41", 2, "removed", kind="item", group="products"))
 
     found = store.run("SELECT kind, type, slug, title FROM content ORDER BY kind")
@@ -557,10 +538,10 @@ def test_a_refused_version_is_not_recorded(store: Database) -> None:
 
 
 def test_a_key_that_a_row_of_someone_else_has_is_refused_with_the_name_of_the_index(store: Database) -> None:
-    store.deliver(DOCUMENT)
+    store.deliver(HELLO)
     store.run("UPDATE posts SET ref = 'mine'")
 
-    (outcome,) = store.deliver(DOCUMENT)
+    (outcome,) = store.deliver(HELLO)
 
     assert isinstance(outcome, Refused)
     assert outcome.reason == "23505 UniqueViolation (posts, posts_key)"
@@ -719,7 +700,7 @@ def test_the_work_may_take_longer_than_the_answer_to_begin(store: Database, monk
     monkeypatch.setattr(database, "ANSWER_SECONDS", 0.5)
     trigger(store, "PERFORM pg_sleep(0.8)")
 
-    assert store.deliver(DOCUMENT) == [DONE]
+    assert store.deliver(HELLO) == [DONE]
 
 
 def test_limits_hold_in_the_transaction_and_leave_the_session_alone(store: Database) -> None:
@@ -766,10 +747,10 @@ def test_other_settings_make_another_connection(store: Database, shared: Databas
 def test_a_read_only_server_is_unavailable_until_it_is_the_primary_again(store: Database) -> None:
     read_only(store)
 
-    assert "25006" in store.failure(DOCUMENT).reason
+    assert "25006" in store.failure(HELLO).reason
     store.run(f"BEGIN READ WRITE; ALTER DATABASE {store.name} RESET default_transaction_read_only; COMMIT")
 
-    assert store.deliver(DOCUMENT) == [DONE]
+    assert store.deliver(HELLO) == [DONE]
 
 
 def read_only(store: Database) -> None:
@@ -820,7 +801,7 @@ def test_tls_is_verified_by_the_setting_ca(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    assert postgres.deliver(through(relay, store) | {"ca": relay.ca}, [DOCUMENT]) == [DONE]
+    assert postgres.deliver(through(relay, store) | {"ca": relay.ca}, [HELLO]) == [DONE]
 
     assert list(tmp_path.iterdir()) == []
 
@@ -833,7 +814,7 @@ def test_tls_is_verified_by_the_roots_of_the_system(
     roots.write_text(relay.ca)
     monkeypatch.setenv("SSL_CERT_FILE", str(roots))
 
-    assert postgres.deliver(through(relay, store, more), [DOCUMENT]) == [DONE]
+    assert postgres.deliver(through(relay, store, more), [HELLO]) == [DONE]
 
 
 def test_a_certificate_of_an_unknown_authority_is_misconfigured(store: Database, relay: TlsRelay) -> None:
@@ -868,7 +849,7 @@ def test_a_ca_that_is_no_certificate_is_misconfigured(store: Database, relay: Tl
 
 
 def test_a_dsn_may_say_that_nobody_is_verified(store: Database, relay: TlsRelay) -> None:
-    assert postgres.deliver(through(relay, store, "&sslmode=require"), [DOCUMENT]) == [DONE]
+    assert postgres.deliver(through(relay, store, "&sslmode=require"), [HELLO]) == [DONE]
 
 
 def test_a_connection_over_tls_that_broke_is_made_anew(store: Database, relay: TlsRelay) -> None:
@@ -939,7 +920,7 @@ def test_setup_leaves_a_table_of_another_application_alone(empty: Database) -> N
 
 
 def test_delivery_before_setup_says_what_to_do(empty: Database) -> None:
-    assert [str(outcome) for outcome in empty.deliver(DOCUMENT)] == ["42P01 UndefinedTable; run setup"]
+    assert [str(outcome) for outcome in empty.deliver(HELLO)] == ["42P01 UndefinedTable; run setup"]
     with pytest.raises(Misconfigured, match="lacks 0001_content: run setup"):
         postgres.check(empty.settings)
 
@@ -995,7 +976,7 @@ def test_the_documented_roles_set_up_deliver_and_read(administered: Database) ->
 
     assert "buttersync_writer may write" in postgres.check(writer)
     assert postgres.setup(writer) == "nothing to do: 0001_content is there"
-    assert postgres.deliver(writer, [DOCUMENT, document("about", kind="page", group="*")]) == [DONE, DONE]
+    assert postgres.deliver(writer, [HELLO, document("about", kind="page", group="*")]) == [DONE, DONE]
     assert postgres.deliver(writer, [document("about", 2, "removed", kind="page", group="*")]) == [DONE]
     reader = Database(administered.server, administered.name, administered.dsn_as("website", "change-me-as-well"))
     assert reader.run("SELECT kind, slug FROM content") == [("post", "hello")]
@@ -1016,7 +997,7 @@ def test_the_documented_writer_has_no_right_to_spare(administered: Database) -> 
 
 
 def test_the_documented_queries_run(store: Database) -> None:
-    store.deliver(DOCUMENT, document("sale", kind="page", group="landing-page", fields={"headline": "Sale"}))
+    store.deliver(HELLO, document("sale", kind="page", group="landing-page", fields={"headline": "Sale"}))
 
     for query in QUERIES.strip().removesuffix(";").split(";\n"):
         store.run(query)

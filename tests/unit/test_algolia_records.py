@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -13,29 +14,12 @@ from application import Account
 from buttersync.model import Document, Identity, Kind
 from buttersync.outcomes import Misconfigured, Refused
 from records import LEAST_BYTES, Record, index_of, record, request
+from tests.fakes.documents import HELLO
 
 PLENTY = 100_000
 SECONDS = 5
 
-DOCUMENT = Document(
-    identity=Identity("post", "", "hello", "en"),
-    version=1,
-    change="created",
-    announce_key="post:7",
-    archive_key="archive",
-    name="Hello",
-    title="Hello there",
-    summary="A greeting.",
-    url="https://www.example.com/blog/hello",
-    image="https://cdn.example.com/hello.png",
-    author="Ada Example",
-    categories=("Letters", "Notes"),
-    tags=("first", "short"),
-    published_at="2026-03-01T08:00:00.000000Z",
-    updated_at="2026-03-02T09:30:00.750000Z",
-    text="Hello there, reader.",
-    fields={"slug": "hello", "body": "<p>Hello there, reader.</p>", "seo_title": "Hello!"},
-)
+DOCUMENT = msgspec.structs.replace(HELLO, updated_at="2026-03-02T09:30:00.750000Z")
 
 
 def document(kind: Kind = "page", group: str = "landing", name: str = "spring", **more: Any) -> Document:
