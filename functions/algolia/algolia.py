@@ -8,12 +8,13 @@ order of acceptance.
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
 from application import Account, Application, Client, Key, Settings
 from buttersync import delivery
 from buttersync.model import Document
-from buttersync.outcomes import Misconfigured, Outcome, Refused, Unavailable
+from buttersync.outcomes import Failure, Misconfigured, Outcome, Refused, Unavailable
 from hosts import CALL_SECONDS, CONNECT_SECONDS, unsent
 from records import COLLECTION, PAGES, POSTS, Request, index_of, request
 
@@ -43,11 +44,14 @@ def deliver(settings: Settings, documents: Sequence[Document]) -> list[Outcome]:
 def _written(application: Application, parts: list[Part]) -> dict[int, Outcome]:
     """What became of each document."""
     outcomes: dict[int, Outcome] = {}
+    doubts: dict[int, Failure] = {}
     while parts:
         index, asked = parts.pop()
         try:
             outcomes |= dict.fromkeys(asked, application.write(index, list(asked.values())))
         except Refused as refused:
+            if refused.unsure:
+                doubts |= dict.fromkeys(asked, refused)
             if len(asked) > 1:
                 parts += [(index, half) for half in _halves(asked)]
             else:
@@ -57,8 +61,18 @@ def _written(application: Application, parts: list[Part]) -> dict[int, Outcome]:
         except Unavailable as failure:
             # It holds for all that are left: no host answers, the key has used up its rate, or the time is over.
             outcomes |= dict.fromkeys((number for _, others in parts for number in others), unsent(failure))
-            return outcomes | dict.fromkeys(asked, failure)
-    return outcomes
+            outcomes |= dict.fromkeys(asked, failure)
+            break
+    return outcomes | {number: _unsure(outcomes[number], doubt) for number, doubt in doubts.items()}
+
+
+def _unsure(outcome: Outcome, doubt: Failure) -> Failure:
+    """The outcome of a document that was in a batch which one host refused, but another may still act on."""
+    if isinstance(outcome, Failure):
+        failure = copy(outcome)  # others may have come to the same without a doubt
+        failure.unsure = True
+        return failure
+    return Unavailable(f"accepted, but a silent host may act on what another refused: {doubt.reason}", unsure=True)
 
 
 def _halves(asked: dict[int, Request]) -> list[dict[int, Request]]:

@@ -177,7 +177,7 @@ class Application:
         written = self._call(lambda: self._client.batch_with_http_info(index, batch), _Written)
         if len(written.object_ids) < len(actions):
             raise Unavailable(f"answered for {len(written.object_ids)} of {len(actions)} actions", unsure=True)
-        doubts = [failure for failure in self._wire.failures if isinstance(failure, Unavailable) and failure.unsure]
+        doubts = [failure for failure in self._wire.failures if failure.unsure]
         return Unavailable(f"accepted, but not at first: {combined(doubts).reason}", unsure=True) if doubts else DONE
 
     def settings(self, index: str) -> dict[str, Any] | None:

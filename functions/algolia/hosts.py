@@ -83,7 +83,7 @@ class Wire(requests.Session):
             return response
         failure = failure_of_answer(host, response)
         if response.status_code // 100 == 4:
-            raise combined([*self.failures, failure]) if isinstance(failure, Unavailable) else failure
+            raise final(self.failures, failure)
         return failure
 
 
@@ -150,7 +150,15 @@ def combined(failures: Sequence[Failure]) -> Failure:
         return failures[-1]
     reason = "; ".join(dict.fromkeys(failure.reason for failure in failures))
     latest = max(failure.retry_after for failure in open_ones)
-    return Unavailable(reason, latest, unsure=any(failure.unsure for failure in open_ones))
+    return Unavailable(reason, latest, unsure=any(failure.unsure for failure in failures))
+
+
+def final(earlier: Sequence[Failure], failure: Failure) -> Failure:
+    """The failure of a call that a host has turned down: what an earlier one was sent, that may still act on."""
+    if isinstance(failure, Unavailable):
+        return combined([*earlier, failure])
+    failure.unsure = any(one.unsure for one in earlier)
+    return failure
 
 
 def unsent(failure: Failure) -> Failure:

@@ -20,6 +20,7 @@ import requests
 import trustme
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import algolia
 import hosts
@@ -505,6 +506,48 @@ def test_429_after_a_host_that_may_still_act_leaves_it_unsure(sandbox: Sandbox) 
     assert isinstance(found, Unavailable)
     assert found.unsure
     assert found.reason.endswith("no answer: ConnectionError; 429 Too many jobs")
+
+
+@pytest.mark.parametrize("answer", [said(400, "Wrong"), said(413), said(403), said(404)])
+@pytest.mark.parametrize("first", [Fault(kind="drop"), said(503), Fault(kind="status", status=302)])
+def test_a_refusal_after_a_host_that_may_still_act_leaves_it_unsure(
+    sandbox: Sandbox, first: Fault, answer: Fault
+) -> None:
+    # The lease was released: the first host could write what it got after something newer.
+    sandbox.faults.add(replace(first, host=place(sandbox)))
+    sandbox.faults.add(answer)
+
+    found = failure(sandbox)
+
+    assert isinstance(found, Misconfigured | Refused)
+    assert found.unsure == (first.status != 302)
+
+
+def test_the_halves_of_a_batch_that_a_host_may_still_act_on_are_unsure(sandbox: Sandbox) -> None:
+    # They were accepted by the second host, and counted as done.
+    sandbox.algolia.record_bytes = 2_000
+    sandbox.faults.add(Fault(kind="drop", host=place(sandbox), path=BATCH))
+    page, wrong = document("x", kind="page", group="*"), document("wrong", text="word " * 1_000)
+
+    good, refused, other = deliver(sandbox, document("a"), wrong, page)
+
+    assert isinstance(good, Unavailable)
+    assert good.unsure
+    assert good.reason.startswith("accepted, but a silent host may act on what another refused: 400 Record at the ")
+    assert isinstance(refused, Refused)
+    assert refused.unsure
+    assert other is DONE
+    assert set(sandbox.algolia.records("posts")) == {"post:a:en"}
+
+
+def test_what_is_not_sent_after_a_doubt_is_in_doubt_only_where_it_was_sent_before(sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(kind="drop", host=place(sandbox)))
+    sandbox.faults.add(replace(said(400, "Wrong"), times=1))
+    sandbox.faults.add(said(429, "Slow"))
+
+    outcomes = deliver(sandbox, document("x", kind="page", group="*"), document("a"), document("b"))
+
+    assert [isinstance(outcome, Unavailable) and outcome.unsure for outcome in outcomes] == [False, True, True]
 
 
 def test_one_host_that_may_come_back_is_enough_to_try_again(sandbox: Sandbox) -> None:
