@@ -15,7 +15,7 @@ from application import Account, Application, Client, Key, Settings
 from buttersync import delivery
 from buttersync.model import Document
 from buttersync.outcomes import Failure, Misconfigured, Outcome, Refused, Unavailable
-from hosts import CALL_SECONDS, CONNECT_SECONDS, unsent
+from hosts import CALL_SECONDS, CONNECT_SECONDS, Absent, NotAllowed, unsent
 from records import COLLECTION, PAGES, POSTS, Request, index_of, request
 
 client = Client()
@@ -170,9 +170,22 @@ def check(settings: Settings) -> str:
     indices = _indices(application)
     key = _or_failure(application.key)
     lacking = _or_failure(lambda: {index: list(_lacking(application, index)) for index in indices})
-    if isinstance(key, Misconfigured) and isinstance(lacking, Misconfigured):
-        raise key
+    _require_algolia(key, lacking)
     return f"{_rights(key, indices)}; {_settings(lacking)}"
+
+
+def _require_algolia(key: object, settings: object) -> None:
+    """Raises Misconfigured if nobody has shown to be Algolia and to know the key.
+
+    Whether a key that lacks ``search`` may read itself is said in both ways: in the words and in the ``x-acl`` of
+    https://www.algolia.com/doc/rest-api/search. A good key is told at the least that it may not.
+    """
+    if isinstance(key, Absent):
+        raise key
+    if isinstance(key, Misconfigured) and isinstance(settings, Misconfigured):
+        for failure in (key, settings):
+            if not isinstance(failure, NotAllowed):
+                raise failure
 
 
 def _rights(key: Key | Misconfigured, indices: Sequence[str]) -> str:
@@ -194,7 +207,7 @@ def _admits(key: Key, index: str) -> bool:
 
 def _settings(lacking: Mapping[str, Sequence[str]] | Misconfigured) -> str:
     if isinstance(lacking, Misconfigured):
-        return f"their settings cannot be read ({lacking.reason})"
+        return f"the indices' settings cannot be read ({lacking.reason})"
     gaps = [f"{index} lacks {', '.join(names)}" for index, names in lacking.items() if names]
     return f"run setup: {', '.join(gaps)}" if gaps else "all have their settings"
 

@@ -93,10 +93,11 @@ LONGEST_RETRY_AFTER = 366 * 86_400
 
 RIGHTLESS = "Not enough rights"
 """A batch with an action that the key is not for is a 400 to Algolia, like one that is malformed."""
+NOT_ALLOWED = "Method not allowed"
 
 HINTS = {
     RIGHTLESS: "the key lacks a right",
-    "Method not allowed": "the key lacks a right",
+    NOT_ALLOWED: "the key lacks a right",
     "Index not allowed": "the key is for other indices only",
     "too big": "the setting record_bytes is above the plan's record size",
 }
@@ -108,6 +109,10 @@ _QUOTED = re.compile(r'"[^"]*"?|`[^`]*`?')
 
 class Absent(Misconfigured):
     """404: there is no such index, or nothing of Algolia's at the address."""
+
+
+class NotAllowed(Misconfigured):
+    """403 in Algolia's words: there is such a key, and this it may not do."""
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -129,6 +134,8 @@ def failure_of_answer(host: str, response: requests.Response) -> Failure:
         return Unavailable(said, _seconds(response.headers.get("Retry-After", "")))
     if status >= 500:
         return Unavailable(f"{host}: {said}", _seconds(response.headers.get("Retry-After", "")), unsure=True)
+    if status == 403 and NOT_ALLOWED in (message or ""):
+        return NotAllowed(said)
     return Absent(said) if status == 404 else Misconfigured(said if status >= 400 else f"{host}: {said}")
 
 

@@ -79,6 +79,8 @@ class Account(msgspec.Struct, forbid_unknown_fields=True):
     """So many tasks may wait; then writes are refused, except those that do nothing but delete records."""
     quota: int | None = None
     """Of records in all indices; None: no limit."""
+    keys_need_search: bool = False
+    """Whether a key reads itself only with the right ``search``, as the API's description has it; its words let any."""
 
 
 class Algolia:
@@ -216,7 +218,8 @@ class Algolia:
         raise Refusal(404, "Path not found")
 
     def _key(self, _: Request, key: Key, value: str) -> Response:
-        if value != key.value and not key.is_admin:
+        is_blind = self.account.keys_need_search and not key.may("search")
+        if is_blind or (value != key.value and not key.is_admin):
             raise Refusal(403, "Method not allowed with this API key")
         if value not in self._keys:
             raise Refusal(404, "Key does not exist")

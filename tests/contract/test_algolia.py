@@ -1028,7 +1028,42 @@ def test_check_is_content_with_a_key_that_may_deliver_and_no_more(sandbox: Sandb
     answer = algolia.check(settings(sandbox, api_key=key))
 
     assert answer.startswith("the key may write to pages, posts; for setup it lacks settings, editSettings; ")
-    assert "their settings cannot be read (403 Method not allowed" in answer
+    assert "the indices' settings cannot be read (403 Method not allowed" in answer
+
+
+def test_check_says_what_a_key_that_may_only_deliver_could_not_see(sandbox: Sandbox) -> None:
+    sandbox.algolia.account.keys_need_search = True
+    key = sandbox.algolia.add_key("addObject", "deleteObject")
+
+    answer = algolia.check(settings(sandbox, api_key=key))
+
+    why = "(403 Method not allowed with this API key; the key lacks a right)"
+    assert answer == f"what the key may do cannot be read {why}; the indices' settings cannot be read {why}"
+
+
+def test_check_sees_the_rights_of_a_key_that_may_search_too(sandbox: Sandbox) -> None:
+    sandbox.algolia.account.keys_need_search = True
+    key = sandbox.algolia.add_key("addObject", "deleteObject", "search")
+
+    assert algolia.check(settings(sandbox, api_key=key)).startswith("the key may write to pages, posts; ")
+
+
+def test_check_turns_a_key_for_other_indices_down_that_may_not_read_itself(sandbox: Sandbox) -> None:
+    sandbox.algolia.account.keys_need_search = True
+    key = sandbox.algolia.add_key("addObject", "deleteObject", "settings", indexes=["prod_*"])
+
+    with pytest.raises(Misconfigured, match=r"^403 Index not allowed with this API key"):
+        algolia.check(settings(sandbox, api_key=key))
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+@pytest.mark.parametrize("form", ["<html>No</html>", '{"message": "Path not found"}', ""])
+def test_check_turns_down_what_is_not_algolia(sandbox: Sandbox, status: int, form: str) -> None:
+    # 404 to everything was an application without indices.
+    sandbox.faults.add(Fault(kind="status", status=status, body=form))
+
+    with pytest.raises(Misconfigured, match=f"^{status}"):
+        algolia.check(settings(sandbox))
 
 
 def test_check_names_the_indices_that_the_key_is_not_for(sandbox: Sandbox) -> None:
@@ -1055,7 +1090,10 @@ def test_check_knows_each_way_to_say_that_a_key_is_for_all_indices(
     assert algolia.check(settings(sandbox)).startswith("the key may write to pages, posts; for setup it lacks settings")
 
 
-def test_check_turns_a_wrong_key_down_and_does_not_tell_it(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("keys_need_search", [False, True])
+def test_check_turns_a_wrong_key_down_and_does_not_tell_it(sandbox: Sandbox, keys_need_search: bool) -> None:
+    sandbox.algolia.account.keys_need_search = keys_need_search
+
     with pytest.raises(Misconfigured, match=r"^403 Invalid Application-ID or API key$"):
         algolia.check(settings(sandbox, api_key="n0ne"))
 

@@ -667,6 +667,16 @@ def test_a_key_reads_itself_and_an_admin_reads_all(algolia: Algolia) -> None:
     assert (others[0], nobody_s[0]) == (403, 404)
 
 
+def test_a_key_may_need_the_right_to_search_to_read_itself(algolia: Algolia) -> None:
+    algolia.account.keys_need_search = True
+    keys = [algolia.add_key(right) for right in ("addObject", "search", "admin")]
+
+    answers = [ask(algolia, "GET", f"/1/keys/{key}", None, key) for key in keys]
+
+    assert answers[0] == (403, {"message": "Method not allowed with this API key", "status": 403})
+    assert [status for status, _ in answers[1:]] == [200, 200]
+
+
 @pytest.mark.parametrize("path", ["/1", "/1/", "/1/nowhere", "/1/indexes/posts/rules/search", "/2/indexes", "/1/keys"])
 def test_an_unknown_path_is_a_404(sandbox: Sandbox, path: str) -> None:
     headers = {"x-algolia-application-id": sandbox.algolia.app_id, "x-algolia-api-key": sandbox.algolia.api_key}
