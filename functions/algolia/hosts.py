@@ -1,5 +1,6 @@
 """Algolia's hosts, below its client: how long they are asked, which come first, and what their answers mean."""
 
+import logging
 import re
 import ssl
 import time
@@ -21,6 +22,9 @@ ANSWER_SECONDS = 10
 """For a request and all of its answer. Algolia accepts a batch before it has indexed it."""
 KEPT_SECONDS = 30
 """A connection that was left alone for longer may have been closed meanwhile: a worker that sleeps does not notice."""
+
+# Its warning of headers that are none quotes the path, and when a key reads itself that is the key.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 
 class Wire(requests.Session):

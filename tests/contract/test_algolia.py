@@ -1098,6 +1098,14 @@ def test_check_turns_a_wrong_key_down_and_does_not_tell_it(sandbox: Sandbox, key
         algolia.check(settings(sandbox, api_key="n0ne"))
 
 
+def test_headers_that_are_none_bring_no_key_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    odd = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n: nameless\r\n\r\n{}"
+    with dripping(*[(odd, b"")] * 4) as endpoint, pytest.raises(Misconfigured, match=r"^404 Not Found$"):
+        algolia.check({"app_id": "L", "api_key": KEY, "endpoint": endpoint})
+
+    assert KEY not in caplog.text
+
+
 @pytest.mark.parametrize("ask", [algolia.setup, algolia.check])
 def test_a_setting_that_cannot_be_is_misconfigured_before_anything_is_asked(
     sandbox: Sandbox, ask: Callable[[Mapping[str, str]], str]
