@@ -81,8 +81,8 @@ class Chaos:
             dead_letters, left = self._settle()
         settled = time.monotonic()
         with step("Comparing the stores with the site"):
-            source = published(self.stack)
-            differing = differences(self.stack, source)
+            source = published(self.stack.sandbox)
+            differing = differences(self.stack.stores, source)
         return Report(
             webhooks=webhooks,
             seed=seed,

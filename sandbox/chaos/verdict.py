@@ -1,7 +1,7 @@
 """What the stores should hold, from the site itself, and where they do not."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,9 +10,10 @@ from buttersync.butter import Butter
 from buttersync.model import Identity
 from documents import UrlPatterns
 from sandbox.processes import SandboxError
+from sandbox.server import Sandbox
 from sandbox.site import Site
-from sandbox.stack import URLS, Stack
-from sandbox.stores import MOST_HITS, Held
+from sandbox.stack import URLS
+from sandbox.stores import MOST_HITS, Held, Store
 
 PATTERNS = UrlPatterns(URLS["PostUrl"], URLS["PageUrl"], URLS["ItemUrl"])
 
@@ -46,10 +47,10 @@ class Difference:
         return "other" if self.expected else "too many"
 
 
-def published(stack: Stack) -> Source:
+def published(sandbox: Sandbox) -> Source:
     """What the site has published, read by resolve's client and mapped by resolve's rules. Nothing may fail."""
-    site = stack.sandbox.site
-    butter = Butter(stack.sandbox.butter.token, stack.sandbox.butter_endpoint)
+    site = sandbox.site
+    butter = Butter(sandbox.butter.token, sandbox.butter_endpoint)
     found = {}
     for identity in _identities(site):
         item = butter.item(identity, None if identity.locale == site.account.default_locale else identity.locale)
@@ -68,10 +69,10 @@ def _identities(site: Site) -> Iterator[Identity]:
         yield Identity("item", entry.group, entry.name, entry.locale)
 
 
-def differences(stack: Stack, source: Source) -> Sequence[Difference]:
+def differences(stores: Iterable[Store], source: Source) -> Sequence[Difference]:
     """Where the stores are not as the source; raises SandboxError if a store holds more than can be read."""
     found = []
-    for store in stack.stores:
+    for store in stores:
         held = store.read()
         if len(held) >= MOST_HITS:
             raise SandboxError(f"{store.name} holds {len(held)} items or more, which cannot be read at once")

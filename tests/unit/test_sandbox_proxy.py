@@ -3,8 +3,9 @@
 import http.client
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -272,7 +273,7 @@ def test_the_end_does_not_wait_for_what_hangs(proxy: Proxy) -> None:
 
 # --- AWS ---
 
-CALLS = {
+CALLS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "sns": ("publish", {"TopicArn": "arn:aws:sns:us-east-1:000000000000:x", "Message": "x"}),
     "sqs": ("send_message", {"QueueUrl": "http://127.0.0.1/000000000000/x", "MessageBody": "x"}),
     "dynamodb": ("get_item", {"TableName": "x", "Key": {"x": {"S": "x"}}}),
