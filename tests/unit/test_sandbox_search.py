@@ -12,6 +12,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, get_args
@@ -154,7 +155,10 @@ def test_nobody_elsewhere_can_reach_it(server: SearchServer) -> None:
 def addresses(pid: int) -> list[tuple[str, int]]:
     """Where a process listens, as /proc tells it: the address in words of four bytes, each the wrong way round."""
     process = Path(f"/proc/{pid}")
-    files = {str(file.readlink()) for file in (process / "fd").iterdir()}
+    files = set()
+    for file in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            files.add(str(file.readlink()))
     lines = (process / "net/tcp").read_text() + (process / "net/tcp6").read_text()
     fields = [line.split() for line in lines.splitlines()]
     ours = [field[1].split(":") for field in fields if field[3] == "0A" and f"socket:[{field[9]}]" in files]
