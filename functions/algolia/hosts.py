@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
+from buttersync.model import UNREADABLE
 from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable
 from timed import Adapter
 
@@ -180,7 +181,7 @@ def unsent(failure: Failure) -> Failure:
 def _message(response: requests.Response) -> str | None:
     try:
         return msgspec.json.decode(response.content, type=_Said).message
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -17,6 +17,7 @@ from urllib3 import Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError, SSLError
 
+from buttersync.model import UNREADABLE
 from buttersync.outcomes import Failure, Misconfigured, Refused, Unavailable
 from cluster import Cluster
 
@@ -43,7 +44,7 @@ def _complaint(body: str) -> tuple[str, str]:
     """The type and the words of an error, as OpenSearch, Elasticsearch, or AWS before them, says it."""
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return "", ""
     if not isinstance(answer, dict):
         return "", ""

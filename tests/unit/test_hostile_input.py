@@ -14,7 +14,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +23,12 @@ from urllib.parse import urlencode
 
 import msgspec
 import pytest
+import requests
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import conversation
+import hosts
 import resolve
 from backfill import Walk
 from buttersync import delivery
@@ -119,7 +122,7 @@ DOWN = st.sampled_from([()] * 6 + [("sns",), ("sns", "sqs")])
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> list[Sent]:
+def four_requests(draw: st.DrawFn) -> list[Sent]:
     """Four requests of one sender."""
     headers = {**dict(draw(HEADERS)), draw(SPELLINGS): draw(SECRETS)}
     down, encoded = draw(DOWN), draw(st.booleans())
@@ -133,7 +136,7 @@ def door() -> Iterator[Door]:
 
 
 @settings(max_examples=2_500, deadline=None)
-@given(requests())
+@given(four_requests())
 @example(
     [
         Sent(
@@ -592,3 +595,42 @@ def test_a_list_that_goes_in_circles_is_not_walked(cms: tuple[Anything, Butter],
         listing = cms[1].listing("post", "", page)
         assert listing is not None
         assert listing.next_page == (following if following > 0 else None)
+
+
+# ---------------------------------------------------------------------------------------------------- stores' answers
+
+COMPLAINT = {
+    "message": f"Record quota of {SECRET}",
+    "error": {
+        "type": "mapper_parsing_exception",
+        "reason": f"of [{SECRET}]",
+        "caused_by": {"type": "a", "reason": "b"},
+    },
+    "status": 400,
+}
+
+
+@st.composite
+def complaints(draw: st.DrawFn) -> bytes:
+    """The body of an answer that is no 2xx."""
+    whole = json.dumps(COMPLAINT).encode()
+    return draw(spoiled(COMPLAINT).map(lambda spoils: to_json(spoils[-1]).encode()) | scrambled(whole) | st.binary())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([400, 401, 403, 404, 413, 429, 500, 503]), complaints())
+@example(503, b'{"message": "caf\xe9"}')
+@example(503, b'{"error": "\xed\xa0\x80"}')
+def test_whatever_a_store_says_in_trouble_is_an_outcome_and_after_a_5xx_unsure(status: int, body: bytes) -> None:
+    """Once what was no UTF-8 passed for an error of our own, after which a lease would have ended too early."""
+    answer = requests.Response()
+    answer.status_code, answer._content = status, body
+    answer.request = requests.Request("POST", "https://x.test", headers={"x-algolia-api-key": SECRET}).prepare()
+
+    failures = [hosts.failure_of_answer("x.test", answer)]
+    with suppress(UnicodeDecodeError):  # opensearch-py takes it for a lost connection
+        complaint = conversation.Answered(status, body.decode("utf-8", "surrogatepass"))
+        failures.append(conversation.failure_of_writing(complaint, 1))
+
+    assert SECRET not in failures[0].reason
+    assert [getattr(failure, "unsure", False) for failure in failures] == [status >= 500] * len(failures)
