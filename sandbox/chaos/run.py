@@ -18,6 +18,7 @@ from sandbox.chaos.story import Story, new_site
 from sandbox.chaos.trouble import Strikes, Trouble
 from sandbox.chaos.verdict import differences, published
 from sandbox.deployment import stage
+from sandbox.processes import SandboxError
 from sandbox.progress import step
 from sandbox.proxy import Proxy, aws_service
 from sandbox.search import GIVEN
@@ -28,6 +29,8 @@ PARAMETERS = {"LookSeconds": "1"}
 
 QUIETLY = {"LOG_LEVEL": "WARNING", "POWERTOOLS_LOG_LEVEL": "INFO"}
 """Of the emulator and, by the second name, of the functions."""
+
+RESOLVERS = 4
 
 FULL = 150
 """No webhook is sent while so many messages are due."""
@@ -70,6 +73,8 @@ class Chaos:
                     search = own.enter_context(Proxy(stack.search.endpoint, lambda _: "opensearch", strikes))
                     stack.put_setting("opensearch", "endpoint", search.url)
                 _point_functions(stack, aws.url)
+                _let_workers_race(stack)
+                _begin(stack)
                 yield cls(stack, clock, strikes)
 
     def play(self, webhooks: int, seed: int, percent: float) -> Report:
@@ -172,3 +177,18 @@ def _point_functions(stack: Stack, url: str) -> None:
         functions.update_function_configuration(
             FunctionName=name, Environment={"Variables": {**variables, "AWS_ENDPOINT_URL": url}}
         )
+
+
+def _let_workers_race(stack: Stack) -> None:
+    """More workers of resolve than the template allows: more at the same row, and less waiting while one hangs."""
+    functions = stack.client("lambda")
+    mappings = functions.list_event_source_mappings(FunctionName=f"buttersync-{stage()}-resolve")
+    for mapping in mappings["EventSourceMappings"]:
+        functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": RESOLVERS})
+
+
+def _begin(stack: Stack) -> None:
+    """The first backfill, of a site that has nothing yet: from now on what is new is announced as such."""
+    answer = stack.invoke("resolve", {"command": "backfill"})
+    if not answer["ok"]:
+        raise SandboxError(f"the backfill did not begin: {answer['message']}")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from urllib.parse import urlsplit
 
 from sandbox.chaos.story import Story
@@ -43,9 +44,13 @@ class Sender:
         self._used_at = time.monotonic()
         return answer.status
 
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+
 
 class Sending:
-    """Sends a story to its end, unless `may_go_on` is cleared or `abandoned` set meanwhile."""
+    """Sends a story to its end, and pauses while `may_go_on` is cleared."""
 
     def __init__(self, story: Story, url: str, secret: str) -> None:
         self.may_go_on = threading.Event()
@@ -80,10 +85,10 @@ class Sending:
         self._pool.shutdown()
 
     def _send(self) -> None:
-        sender = Sender(self._url, self._secret)
-        while (webhook := self._story.take()) and not self._abandoned.is_set():
-            self.may_go_on.wait()
-            self._count(webhook, sender.send(webhook))
+        with closing(Sender(self._url, self._secret)) as sender:
+            while (webhook := self._story.take()) and not self._abandoned.is_set():
+                self.may_go_on.wait()
+                self._count(webhook, sender.send(webhook))
 
     def _count(self, webhook: Webhook, status: int | None) -> None:
         with self._counting:

@@ -84,7 +84,7 @@ class Story:
                     break
                 delay = self._delay()
                 webhook = next(self._lives)
-                if self._random.random() < REPEATED:
+                if self._random.random() < REPEATED and self._taken + len(self._held) < self.webhooks:
                     self._hold(webhook, self._random.choice((0, 1, self._delay())))
                 if not delay:
                     return webhook
@@ -220,7 +220,7 @@ class _Page(_Being):
         return acts if self.locales[1:] else {**acts, self.rename: 1}
 
     def drafts(self) -> Life:
-        for _ in range(self.random.randint(1, 10)):
+        for _ in range(self.random.randint(2, 14)):
             yield self.site.save_draft_page(self.page_type, self.name, self.fields(), locale=self.locale)
 
     def edit(self) -> Life:

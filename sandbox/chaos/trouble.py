@@ -96,25 +96,32 @@ HANGS: Sequence[Mapping[str, Any]] = ({"kind": "delay", "seconds": 5}, {"kind": 
 
 SLOW: Sequence[Mapping[str, Any]] = ({"kind": "delay", "seconds": 0.3},)
 
+ERROR_PERCENT, HANG_PERCENT, SLOW_PERCENT, OUTAGE_PERCENT = 3, 0.5, 40, 50
 
-def aws_turns(percent: float) -> list[list[Fault]]:
-    """What is wrong with AWS, one after the other; the last is nothing."""
 
-    def failing(service: str, percent: float = percent) -> list[Fault]:
-        errors = [{"kind": "status", **error} for error in AWS_ERRORS[service]]
-        return faults(service, [*errors, *LOST], percent)
+def aws_turns() -> list[list[Fault]]:
+    """What is wrong with AWS, one after the other; the last is nothing.
 
-    def faults(service: str, ways: Sequence[Mapping[str, Any]], percent: float) -> list[Fault]:
-        return [Fault(vendor=f"^{service}$", percent=percent / len(ways), **way) for way in ways]
-
+    A document takes some 15 calls to AWS, and a call that fails is tried again by the SDK after half a second: with
+    more than a few percent hardly anything would come to an end in such a turn.
+    """
     return [
-        *(failing(service) for service in AWS_ERRORS),
-        *(faults(service, HANGS, percent / 10) for service in AWS_ERRORS),
-        faults("s3", SLOW, 50),
+        *(_failing(service, ERROR_PERCENT) for service in AWS_ERRORS),
+        *(_aws_faults(service, HANGS, HANG_PERCENT) for service in AWS_ERRORS),
+        _aws_faults("s3", SLOW, SLOW_PERCENT),
         # Then a webhook may find no way in, which is rare enough otherwise.
-        failing("sns", 50) + failing("sqs", 50),
+        _failing("sns", OUTAGE_PERCENT) + _failing("sqs", OUTAGE_PERCENT),
         [],
     ]
+
+
+def _failing(service: str, percent: float) -> list[Fault]:
+    errors = [{"kind": "status", **error} for error in AWS_ERRORS[service]]
+    return _aws_faults(service, [*errors, *LOST], percent)
+
+
+def _aws_faults(service: str, ways: Sequence[Mapping[str, Any]], percent: float) -> list[Fault]:
+    return [Fault(vendor=f"^{service}$", percent=percent / len(ways), **way) for way in ways]
 
 
 # --------------------------------------------------------------------------------------------- what is counted
@@ -170,7 +177,7 @@ class Trouble:
         self._faults = faults
         self._percent = percent
         self._random = Random(seed)  # noqa: S311 - it draws trouble, not secrets
-        self._turns = cycle(aws_turns(percent))
+        self._turns = cycle(aws_turns())
         self._turn: list[int] = []
         self._ended = threading.Event()
         self._failure: BaseException | None = None
