@@ -94,7 +94,8 @@ class Proxy:
                 for end in ends:
                     # An answer that comes in two chunks must not wait between them.
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                while self._pass(client, server):
+                # Whoever is not among the open when all are ended sees the end here.
+                while not self._ended.is_set() and self._pass(client, server):
                     pass
             finally:
                 self._open -= ends
