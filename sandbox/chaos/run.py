@@ -30,9 +30,9 @@ PARAMETERS = {"LookSeconds": "1"}
 QUIETLY = {"LOG_LEVEL": "WARNING", "POWERTOOLS_LOG_LEVEL": "INFO"}
 """Of the emulator and, by the second name, of the functions."""
 
-RESOLVERS = 4
+RESOLVERS = 12
 
-FULL = 150
+FULL = 400
 """No webhook is sent while so many messages are due."""
 
 POLL_SECONDS = 0.25

@@ -15,6 +15,9 @@ from sandbox.webhooks import DEADLINE, SECRET_HEADER, Webhook
 
 SENDERS = 4
 
+PAUSE_SECONDS = 0.5
+"""A sender's after it was turned away, lest it press a gateway that is starting workers to start even more."""
+
 KEPT_SECONDS = 20
 """A connection that was left alone for longer is made anew: the gateway ends it after 75 s."""
 
@@ -99,3 +102,4 @@ class Sending:
                 raise SandboxError(f"{webhook.event} was answered with {status}, as no webhook of ButterCMS should be")
             self.turned_away["no answer" if status is None else str(status)] += 1
         self._story.again(webhook)
+        self._abandoned.wait(PAUSE_SECONDS)
