@@ -26,8 +26,8 @@ test: tools ## Run all tests, the real template on the local stack included
 
 ROUNDS ?= 15
 
-bench: tools ## Measure what buttersync adds to its libraries, in ROUNDS pairs
-	@PYTHONPATH=layers/buttersync:$(MYPYPATH) $(DEV)/python -m tests.bench --rounds $(ROUNDS)
+bench: tools ## Measure what buttersync adds to what it uses; PARTS="ingest postgres", ROUNDS=15, JSON=<file>
+	@PYTHONPATH=layers/buttersync:$(MYPYPATH) $(DEV)/python -m tests.bench $(PARTS) --rounds $(ROUNDS) $(JSON:%=--json %)
 
 lint: tools ## Check style, types and the template
 	$(DEV)/ruff check

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from sandbox import deployment
 from sandbox.tools import LOCAL
-from tests.bench.pairs import Figure, paired
+from tests.bench.pairs import Bench, Figure, Goal
 from tests.bundles.lambda_runtime import runtime
 
 SDKS: Mapping[str, str] = {
@@ -22,9 +22,16 @@ SDKS: Mapping[str, str] = {
     "opensearch": "opensearchpy",
     "postgres": "psycopg2, psycopg2.extras",
 }
-GOAL = 1.2
+GOAL = Goal(1.2)
 
 TIMING = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """Two for each function."""
+    with ColdStarts.prepared() as starts:
+        for function in SDKS:
+            yield from starts.figures(function, bench)
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,12 @@ class ColdStarts:
         command = (sys.executable, "-S", "-c", TIMING.format(modules))
         return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
 
-    def figures(self, function: str, rounds: int) -> list[Figure]:
+    def figures(self, function: str, bench: Bench) -> Iterator[Figure]:
         """Against the SDK alone, and against the SDK and boto3."""
         sdk = SDKS[function]
-        what = f"import {function}"
-        return [
-            paired(
-                f"{what} / {against}", self._import(function, function), self._import(function, modules), GOAL, rounds
-            )
-            for against, modules in {"SDK": sdk, "SDK + boto3": f"{sdk}, boto3"}.items()
-        ]
+        for against, modules in {"SDK": sdk, "SDK + boto3": f"{sdk}, boto3"}.items():
+            ours, alone = self._import(function, function), self._import(function, modules)
+            yield bench.paired(f"import {function} / {against}", ours, alone, GOAL)
 
     def _import(self, function: str, modules: str) -> "Import":
         return Import(self, function, modules)

@@ -25,15 +25,14 @@ from sandbox.algolia import Algolia
 from sandbox.processes import free_port
 from sandbox.search import SearchServer
 from sandbox.tools import ROOT
-from tests.bench.pairs import Figure, paired, timed
+from tests.bench.pairs import Bench, Figure, Goal, timed
 
 DOCUMENTS = 1_000
 CALL = 100
 """Documents in one call."""
 WORDS = "Plant the bulbs in autumn, water them well, and wait until the snow has gone. "
 TEXT_CHARACTERS = 3_000
-GOAL = 1 / 0.8
-"""The adapter does at least 0.8 times as many documents in a second."""
+GOAL = Goal(0.8, at_least=True)
 
 
 def documents(version: int) -> list[Document]:
@@ -64,12 +63,12 @@ def documents(version: int) -> list[Document]:
 Thing = TypeVar("Thing")
 
 
-def calls(things: Sequence[Thing]) -> Iterator[Sequence[Thing]]:
+def calls(things: Sequence[Thing], most: int = CALL) -> Iterator[Sequence[Thing]]:
     """A few at a time."""
-    return (things[start : start + CALL] for start in range(0, len(things), CALL))
+    return (things[start : start + most] for start in range(0, len(things), most))
 
 
-def of_opensearch(rounds: int) -> Figure:
+def of_opensearch(bench: Bench) -> Iterator[Figure]:
     """Against `helpers.bulk`, into an index of the same mapping."""
     with SearchServer() as server:
         settings = {"endpoint": server.endpoint, "auth": "none", "index_prefix": "ours-"}
@@ -80,13 +79,13 @@ def of_opensearch(rounds: int) -> Figure:
 
         def ours() -> float:
             few = list(calls(documents(next(versions))))
-            return timed(lambda: _require_done(opensearch.deliver(settings, part) for part in few))
+            return timed(lambda: require_done(opensearch.deliver(settings, part) for part in few))
 
         def alone() -> float:
             few = list(calls([_action(document) for document in documents(next(versions))]))
             return timed(lambda: [helpers.bulk(sdk, part) for part in few])
 
-        return paired(f"OpenSearch: {DOCUMENTS} documents", ours, alone, GOAL, rounds)
+        yield bench.paired(f"OpenSearch: {DOCUMENTS:,} documents", ours, alone, GOAL)
 
 
 def _action(document: Document) -> dict[str, object]:
@@ -99,7 +98,7 @@ def _action(document: Document) -> dict[str, object]:
     }
 
 
-def of_algolia(rounds: int) -> Figure:
+def of_algolia(bench: Bench) -> Iterator[Figure]:
     """Against `batch`, at the sandbox."""
     with _sandbox() as endpoint:
         app_id, api_key = Algolia.app_id, Algolia.api_key
@@ -111,17 +110,17 @@ def of_algolia(rounds: int) -> Figure:
 
         def ours() -> float:
             few = list(calls(documents(next(versions))))
-            return timed(lambda: _require_done(algolia.deliver(settings, part) for part in few))
+            return timed(lambda: require_done(algolia.deliver(settings, part) for part in few))
 
         def alone() -> float:
             written = [request(document, 10_000) for document in documents(next(versions))]
             few = [{"requests": part} for part in calls(written)]
             return timed(lambda: [sdk.batch("alone_posts", part) for part in few])
 
-        return paired(f"Algolia: {DOCUMENTS} records", ours, alone, GOAL, rounds)
+        yield bench.paired(f"Algolia: {DOCUMENTS:,} records", ours, alone, GOAL)
 
 
-def _require_done(answers: Iterable[Sequence[Outcome]]) -> None:
+def require_done(answers: Iterable[Sequence[Outcome]]) -> None:
     failed = [outcome for outcomes in answers for outcome in outcomes if outcome is not DONE]
     if failed:
         raise RuntimeError(f"{len(failed)} documents were not written: {failed[0]}")
