@@ -1,0 +1,60 @@
+"""The spaces that are searched: the small ones with every run of the tests, the large ones by the command only.
+
+Histories are the least that bring the protocol to each of its decisions. Readings of an earlier moment are left out
+where a post changes its slug: that is why items are read past the caches (docs/decisions.md), and a test shows it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.interleavings.of_resolve import History, Moment, Resolve, post
+from tests.interleavings.scheduler import Space
+
+A, B, NOTHING = ("A", 0), ("B", 1), None
+A_AGAIN = ("A", 2)
+
+NO_LOOKS: Sequence[int] = ()
+"""Every reading is believed at once."""
+
+
+def at_one_slug(*states: tuple[str, int] | None, number: int | None = None) -> History:
+    """A post that is published with these titles, each edited at that moment, or is removed."""
+    return [
+        Moment({"a": post("a", *state)} if state else {}, "published" if state else "removed", "a", number)
+        for state in states
+    ]
+
+
+def renamed(slugs: str) -> History:
+    """A post that moves from one slug to the next."""
+    return [Moment({slug: post(slug, "A", moment)}, "published", slug, number=7) for moment, slug in enumerate(slugs)]
+
+
+def slug_taken() -> History:
+    """A post moves to another slug, and another post takes the old one."""
+    *before, after = renamed("ab")
+    other = Moment({**after.posts, "a": post("a", "Another", 2)}, "published", "a", number=8)
+    return [*before, after, other]
+
+
+Make = Callable[[], Space[Any]]
+
+SMALL: dict[str, Make] = {
+    "publish, edit": lambda: Resolve(at_one_slug(A, B)),
+    "publish, edit, by number": lambda: Resolve(at_one_slug(A, B, number=7)),
+    "publish, remove, republish untouched": lambda: Resolve(at_one_slug(A, NOTHING, A)),
+    "publish, edit, remove": lambda: Resolve(at_one_slug(A, B, NOTHING)),
+    "rename": lambda: Resolve(renamed("ab"), stale=0),
+    "rename twice, no looks": lambda: Resolve(renamed("abc"), stale=0, look_seconds=NO_LOOKS),
+    "rename and back, no looks, no death": lambda: Resolve(renamed("aba"), 0, 0, NO_LOOKS),
+    "slug taken by another, no death": lambda: Resolve(slug_taken(), deaths=0, stale=0),
+}
+"""Within a minute and a half of a processor."""
+
+LARGE: dict[str, Make] = {
+    "publish, edit, edit back": lambda: Resolve(at_one_slug(A, B, A_AGAIN)),
+    "publish, remove, republish, remove": lambda: Resolve(at_one_slug(A, NOTHING, A, NOTHING)),
+    "rename and back, no death": lambda: Resolve(renamed("aba"), deaths=0, stale=0),
+    "rename and back, no looks": lambda: Resolve(renamed("aba"), stale=0, look_seconds=NO_LOOKS),
+    "slug taken by another, no looks": lambda: Resolve(slug_taken(), stale=0, look_seconds=NO_LOOKS),
+}
