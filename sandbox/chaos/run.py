@@ -30,7 +30,8 @@ PARAMETERS = {"LookSeconds": "1"}
 QUIETLY = {"LOG_LEVEL": "WARNING", "POWERTOOLS_LOG_LEVEL": "INFO"}
 """Of the emulator and, by the second name, of the functions."""
 
-RESOLVERS = 12
+WORKERS = 12
+"""Of each function, at the most: more than the template allows, so more at the same row, and less waiting for one."""
 
 FULL = 400
 """No webhook is sent while so many messages are due."""
@@ -180,11 +181,11 @@ def _point_functions(stack: Stack, url: str) -> None:
 
 
 def _let_workers_race(stack: Stack) -> None:
-    """More workers of resolve than the template allows: more at the same row, and less waiting while one hangs."""
     functions = stack.client("lambda")
-    mappings = functions.list_event_source_mappings(FunctionName=f"buttersync-{stage()}-resolve")
-    for mapping in mappings["EventSourceMappings"]:
-        functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": RESOLVERS})
+    for owner in OWNERS:
+        mappings = functions.list_event_source_mappings(FunctionName=f"buttersync-{stage()}-{owner}")
+        for mapping in mappings["EventSourceMappings"]:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": WORKERS})
 
 
 def _begin(stack: Stack) -> None:

@@ -13,10 +13,11 @@ from sandbox.chaos.story import Story
 from sandbox.processes import SandboxError
 from sandbox.webhooks import DEADLINE, SECRET_HEADER, Webhook
 
-SENDERS = 4
+SENDERS = 12
 
 PAUSE_SECONDS = 0.5
-"""A sender's after it was turned away, lest it press a gateway that is starting workers to start even more."""
+"""Between the first webhooks of two senders, and a sender's after it was turned away: a gateway that is starting
+workers is not to be pressed to start even more."""
 
 KEPT_SECONDS = 20
 """A connection that was left alone for longer is made anew: the gateway ends it after 75 s."""
@@ -71,7 +72,7 @@ class Sending:
     def begin(self) -> None:
         """Sends in threads of its own."""
         self.may_go_on.set()
-        self._running = [self._pool.submit(self._send) for _ in range(SENDERS)]
+        self._running = [self._pool.submit(self._send, number * PAUSE_SECONDS) for number in range(SENDERS)]
 
     @property
     def is_over(self) -> bool:
@@ -87,7 +88,8 @@ class Sending:
         self.may_go_on.set()
         self._pool.shutdown()
 
-    def _send(self) -> None:
+    def _send(self, pause: float) -> None:
+        self._abandoned.wait(pause)
         with closing(Sender(self._url, self._secret)) as sender:
             while (webhook := self._story.take()) and not self._abandoned.is_set():
                 self.may_go_on.wait()
