@@ -30,13 +30,16 @@ PARAMETERS = {"LookSeconds": "1"}
 QUIETLY = {"LOG_LEVEL": "WARNING", "POWERTOOLS_LOG_LEVEL": "INFO"}
 """Of the emulator and, by the second name, of the functions."""
 
-WORKERS = 12
+WORKERS = 8
 """Of each function, at the most: more than the template allows, so more at the same row, and less waiting for one."""
 
 FULL = 400
 """No webhook is sent while so many messages are due."""
 
+PACE_SECONDS = 1.0
 POLL_SECONDS = 0.25
+"""How often all queues are looked into, in the story and afterwards: a look costs the emulator what ten webhooks do."""
+
 QUIET_SECONDS = 1.0
 """So long nothing must have happened before the clock is put forward."""
 
@@ -133,7 +136,7 @@ class Chaos:
             else:
                 sending.may_go_on.set()
             self.stack.sandbox.butter.cdn.thaw()  # or else it would keep every answer of the run
-            time.sleep(POLL_SECONDS)
+            time.sleep(PACE_SECONDS)
 
     def _look(self) -> Snapshot:
         snapshot = self._queues.snapshot()
