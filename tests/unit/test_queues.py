@@ -219,3 +219,11 @@ def test_what_is_sendable_already_is_left_as_it_is(text: str) -> None:
 
     assert queues.sendable(cleaned) == cleaned
     assert len(cleaned) == len(text)
+
+
+def test_every_character_that_sqs_takes_is_sendable_and_no_other() -> None:
+    taken = [0x9, 0xA, 0xD, *range(0x20, 0xD800), *range(0xE000, 0xFFFE), *range(0x10000, 0x110000)]
+    refused = sorted(set(range(0x110000)) - set(taken))
+
+    assert queues.sendable("".join(map(chr, taken))) == "".join(map(chr, taken))
+    assert queues.sendable("".join(map(chr, refused))) == "\ufffd" * len(refused)

@@ -44,8 +44,8 @@ LONGEST_DELAY = 900
 MOST_ATTRIBUTES = 10
 """SQS takes no more attributes on a message."""
 
-_UNSENDABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What SendMessage refuses in bodies and attributes.
+_UNSENDABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""What SendMessage refuses in bodies and attributes; named one by one, since all but what it takes compiles for 6 ms.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
 
 _LOST = (BotoCoreError, ClientError)
