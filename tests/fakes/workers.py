@@ -72,6 +72,7 @@ class Worker:
         return self._wait()
 
     def _run(self) -> None:
+        sys.settrace(None)  # as in World.installed
         try:
             self._wait()
             self.outcome = self._work()

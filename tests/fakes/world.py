@@ -7,6 +7,7 @@ Algolia are the sandbox's, asked without a network. A worker stands before each 
 import json
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -461,6 +462,9 @@ class World:
         with ExitStack() as stack:
             for name in names:
                 stack.enter_context(patch.multiple(logging.getLogger(name), handlers=[log], propagate=False))
+            # Other tests measure the coverage, which here would take longer than all the rest.
+            stack.callback(sys.settrace, sys.gettrace())
+            sys.settrace(None)
             stack.enter_context(redirect_stdout(StringIO()))  # metrics, and the log of ingest
             stack.enter_context(patch("boto3.client", self._client))
             stack.enter_context(patch("time.time_ns", lambda: int(self.account.clock.now * 1000) * 1_000_000))
