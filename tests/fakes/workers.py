@@ -72,7 +72,6 @@ class Worker:
         return self._wait()
 
     def _run(self) -> None:
-        sys.settrace(None)  # as in World.installed
         try:
             self._wait()
             self.outcome = self._work()

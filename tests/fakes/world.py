@@ -299,6 +299,7 @@ class World:
         landing.act()
 
     def _handled(self, one: Invocation) -> object:
+        _stop_measuring()
         event = {"Records": [message.record() for message in one.batch]}
         context = SimpleNamespace(
             get_remaining_time_in_millis=lambda: int((one.ends_at - self.account.clock.now) * 1000)
@@ -462,9 +463,8 @@ class World:
         with ExitStack() as stack:
             for name in names:
                 stack.enter_context(patch.multiple(logging.getLogger(name), handlers=[log], propagate=False))
-            # Other tests measure the coverage, which here would take longer than all the rest.
             stack.callback(sys.settrace, sys.gettrace())
-            sys.settrace(None)
+            _stop_measuring()
             stack.enter_context(redirect_stdout(StringIO()))  # metrics, and the log of ingest
             stack.enter_context(patch("boto3.client", self._client))
             stack.enter_context(patch("time.time_ns", lambda: int(self.account.clock.now * 1000) * 1_000_000))
@@ -509,6 +509,11 @@ def _answered(request: requests.PreparedRequest, response: Response) -> requests
     answer.headers = CaseInsensitiveDict(response.headers)
     answer.request, answer.url = request, str(request.url)
     return answer
+
+
+def _stop_measuring() -> None:
+    """In this thread: coverage, which other tests measure, would take longer than all the rest."""
+    sys.settrace(None)
 
 
 def _attempts(message: Stored) -> int:

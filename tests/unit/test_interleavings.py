@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from random import Random
-from threading import Lock, Thread
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -24,6 +23,7 @@ from decisions import Row
 from documents import UrlPatterns
 from protocol import Resolver, Rules
 from tests.doubles import ArchiveDouble, TableDouble, TopicDouble
+from tests.fakes.workers import Died, Worker
 from tests.unit.test_protocol import DAY, LOOKS, NOW, post
 
 SEEDS = 400
@@ -43,10 +43,6 @@ UNAVAILABLE_WAIT = 5_000
 
 Body = Mapping[str, Any] | None
 Double = TypeVar("Double")
-
-
-class Died(BaseException):
-    """The worker's Lambda function was stopped, in the middle of whatever it did."""
 
 
 class Post(msgspec.Struct, frozen=True):
@@ -169,53 +165,13 @@ class Site:
         return shown
 
 
-class Worker:
-    """A worker of resolve in a thread of its own; it does its next call only when it is told to."""
+class Handling(Worker):
+    """A worker of resolve with its message, and how often it goes on while others wait."""
 
     def __init__(self, name: str, pace: int, message: Change | Walk, work: Callable[[], object]) -> None:
-        self.name = name
         self.pace = pace
         self.message = message
-        self.next_call = "begin"
-        self.ended = False
-        self.outcome: object = None
-        self._work = work
-        self._dies = False
-        self._go, self._stands = Lock(), Lock()
-        self._go.acquire()
-        self._stands.acquire()
-        Thread(target=self._run, daemon=True).start()
-
-    def step(self) -> None:
-        """Let it go on; afterwards it stands before its next call, or has ended."""
-        self._go.release()
-        self._stands.acquire()
-
-    def die(self) -> None:
-        """Let it die where it stands."""
-        self._dies = True
-        self.step()
-
-    def stop_before(self, call: str) -> None:
-        """In the worker's own thread: stand until the next step."""
-        self.next_call = call
-        self._stands.release()
-        self._wait()
-
-    def _run(self) -> None:
-        try:
-            self._wait()
-            self.outcome = self._work()
-            self.stop_before("answer the queue")
-        except (Exception, Died) as error:  # noqa: BLE001 - the story decides what becomes of it
-            self.outcome = error
-        self.ended = True
-        self._stands.release()
-
-    def _wait(self) -> None:
-        self._go.acquire()
-        if self._dies:
-            raise Died
+        super().__init__(name, work)
 
 
 class Stepped:
@@ -250,8 +206,8 @@ class Story:
         self.site, self.archive, self.topic = site(self.random, self.note), ArchiveDouble(), TopicDouble()
         self.edits_left, self.deaths_left, self.begun = self.random.randint(2, 6), DEATHS, 0
         self.queue: list[tuple[int, Change | Walk]] = []
-        self.workers: list[Worker] = []
-        self.running: Worker | None = None
+        self.workers: list[Handling] = []
+        self.running: Handling | None = None
         self.table = table()
         self.table.began = NOW - DAY
         self._connect(resolver)
@@ -276,7 +232,7 @@ class Story:
 
     def stop_before(self, call: str) -> None:
         if self.running:
-            self.running.stop_before(call)
+            self.running.stand(call)
 
     def note(self, line: str) -> None:
         self.lines.append(f"{(self.time - NOW) / 1000:10.3f}  {line}")
@@ -291,7 +247,7 @@ class Story:
             return "it does not end"
         finally:
             for worker in self.workers:
-                worker.die()
+                worker.step("dies")
 
     def _moves(self) -> list[Callable[[], None]]:
         edits = [self._edit] if self.edits_left else []
@@ -334,7 +290,7 @@ class Story:
         self.queue.remove(waiting)
         self.begun += 1
         message = waiting[1]
-        worker = Worker(f"worker {self.begun}", self.random.choice(PACES), message, lambda: self._handle(message))
+        worker = Handling(f"worker {self.begun}", self.random.choice(PACES), message, lambda: self._handle(message))
         self.workers.append(worker)
         self.note(f"{worker.name} takes {_told(message)}")
 
@@ -348,11 +304,11 @@ class Story:
         dies = self.deaths_left > 0 and self.random.random() < 0.03
         self.note(f"{worker.name}{' DIES before' if dies else ':'} {worker.next_call}")
         self.deaths_left -= dies
-        worker.die() if dies else worker.step()
+        worker.step("dies" if dies else "")
         if worker.ended:
             self._end(worker)
 
-    def _end(self, worker: Worker) -> None:
+    def _end(self, worker: Handling) -> None:
         self.workers.remove(worker)
         self.note(f"{worker.name} ends: {worker.outcome!r}")
         if isinstance(worker.outcome, Died):
