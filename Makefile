@@ -13,7 +13,7 @@ space := $() $()
 export MYPYPATH := $(subst $(space),:,$(FUNCTIONS))
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
-.PHONY: help tools demo test bench lint format local stop events check-events build lock clean
+.PHONY: help tools demo test chaos interleavings bench lint format local stop events check-events build lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,20 @@ demo: tools ## Play a short story on this machine: webhook in, rows in PostgreSQ
 
 test: tools ## Run all tests, the real template on the local stack included
 	@$(DEV)/python -m pytest --cov
+
+# Functions and layer, for what is no test: there tests/conftest.py does it.
+ON_THE_PATH := PYTHONPATH=layers/buttersync:$(MYPYPATH)
+
+WEBHOOKS ?= 2000
+STORIES ?= 10000
+SEED ?= 1
+
+chaos: tools ## Make all fail: STORIES random ones in memory, then WEBHOOKS with SEED on the local stack; is anything lost?
+	@STORIES=$(STORIES) $(DEV)/python -m pytest -q -s tests/contract/test_whole.py -k whatever_happens
+	@$(ON_THE_PATH) $(DEV)/python -m sandbox.chaos --webhooks $(WEBHOOKS) --seed $(SEED) --json .local/chaos.json
+
+interleavings: tools ## Try every order in which two workers can go on, one of which may die; hours for all of them
+	@$(ON_THE_PATH) $(DEV)/python -m tests.interleavings
 
 ROUNDS ?= 15
 
