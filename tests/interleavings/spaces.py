@@ -7,8 +7,9 @@ where a post changes its slug: that is why items are read past the caches (docs/
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tests.interleavings.of_lease import Lease, Version
 from tests.interleavings.of_resolve import History, Moment, Resolve, post
-from tests.interleavings.scheduler import Space
+from tests.interleavings.scheduler import Explored, Space, explored
 
 A, B, NOTHING = ("A", 0), ("B", 1), None
 A_AGAIN = ("A", 2)
@@ -37,6 +38,9 @@ def slug_taken() -> History:
     return [*before, after, other]
 
 
+UPSERT, REMOVAL = Version(5, "updated"), Version(6, "removed")
+REMOVAL_BEFORE, UPSERT_AGAIN = Version(5, "removed"), Version(6, "updated")
+
 Make = Callable[[], Space[Any]]
 
 SMALL: dict[str, Make] = {
@@ -58,3 +62,22 @@ LARGE: dict[str, Make] = {
     "rename and back, no looks": lambda: Resolve(renamed("aba"), stale=0, look_seconds=NO_LOOKS),
     "slug taken by another, no looks": lambda: Resolve(slug_taken(), stale=0, look_seconds=NO_LOOKS),
 }
+
+SMALL_OF_LEASE: dict[str, Make] = {
+    "upsert, removal, no stall": lambda: Lease(UPSERT, REMOVAL, stalls=0),
+    "upsert, removal, stall only": lambda: Lease(UPSERT, REMOVAL, deaths=0, troubles=0),
+    "removal, upsert, no stall, no death": lambda: Lease(REMOVAL_BEFORE, UPSERT_AGAIN, deaths=0, stalls=0),
+    "upsert twice, removal, no stall, no death": lambda: Lease(UPSERT, UPSERT, REMOVAL, deaths=0, stalls=0),
+}
+LARGE_OF_LEASE: dict[str, Make] = {
+    "upsert, removal": lambda: Lease(UPSERT, REMOVAL),
+    "removal, upsert": lambda: Lease(REMOVAL_BEFORE, UPSERT_AGAIN),
+    "upsert twice, removal, no stall": lambda: Lease(UPSERT, UPSERT, REMOVAL, stalls=0),
+    "upsert, removal twice, no stall": lambda: Lease(UPSERT, REMOVAL, REMOVAL, stalls=0),
+}
+
+
+def searched(make: Make) -> Explored:
+    """What a search of the space has seen."""
+    with Lease.installed():
+        return explored(make())
