@@ -1,4 +1,4 @@
-"""How long a function takes to be imported from its bundle, against its SDK, in processes of their own.
+"""How much processor time a function's import from its bundle takes, against its SDK's, in processes of their own.
 
 In Lambda a function has its bundle, its layer and boto3 on the path, and so it has here. All is compiled already.
 Whatever writes to a table needs boto3, which takes longer to import than most SDKs: hence the second figure of each.
@@ -24,7 +24,7 @@ SDKS: Mapping[str, str] = {
 }
 GOAL = Goal(1.2)
 
-TIMING = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+TIMING = "import time; began = time.process_time(); import {}; print(time.process_time() - began)"
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
@@ -50,7 +50,7 @@ class ColdStarts:
             yield cls(runtime(Path(folder, "runtime")), Path(folder, "compiled"))
 
     def seconds(self, function: str, modules: str) -> float:
-        """Of the import of modules, with the function's bundle on the path."""
+        """Of the processor, for the import of modules, with the function's bundle on the path."""
         (bundle,) = (path.parent for path in deployment.BUILT.glob(f"*/{function}.py"))
         path = (bundle, deployment.BUILT / "SharedLayer" / "python", self.brought_along)
         environment = {
