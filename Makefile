@@ -32,8 +32,8 @@ STORIES ?= 10000
 SEED ?= 1
 
 chaos: tools ## Make all fail: STORIES random ones in memory, then WEBHOOKS with SEED on the local stack; is anything lost?
-	@STORIES=$(STORIES) $(DEV)/python -m pytest -q -s tests/contract/test_whole.py -k whatever_happens
-	@$(ON_THE_PATH) $(DEV)/python -m sandbox.chaos --webhooks $(WEBHOOKS) --seed $(SEED) --json .local/chaos.json
+	@test $(STORIES) = 0 || STORIES=$(STORIES) $(DEV)/python -m pytest -q -s tests/contract/test_whole.py -k whatever_happens
+	@test $(WEBHOOKS) = 0 || $(ON_THE_PATH) $(DEV)/python -m sandbox.chaos --webhooks $(WEBHOOKS) --seed $(SEED) --json .local/chaos.json
 
 interleavings: tools ## Try every order in which two workers can go on, one of which may die; hours for all of them
 	@$(ON_THE_PATH) $(DEV)/python -m tests.interleavings
@@ -41,7 +41,7 @@ interleavings: tools ## Try every order in which two workers can go on, one of w
 ROUNDS ?= 15
 
 bench: tools ## Measure what buttersync adds to what it uses; PARTS="ingest postgres", ROUNDS=15, JSON=<file>
-	@PYTHONPATH=layers/buttersync:$(MYPYPATH) $(DEV)/python -m tests.bench $(PARTS) --rounds $(ROUNDS) $(JSON:%=--json %)
+	@$(ON_THE_PATH) $(DEV)/python -m tests.bench $(PARTS) --rounds $(ROUNDS) $(JSON:%=--json %)
 
 lint: tools ## Check style, types and the template
 	$(DEV)/ruff check
