@@ -45,6 +45,7 @@ def main() -> int:
     print("\n" + table(report, names))
     if options.json:
         write(report, options.json)
+        print(f"\nThe same as JSON, with every difference: {options.json}")
     return 0 if report.is_good else 1
 
 
