@@ -509,3 +509,14 @@ NOTHING_PENDING = """
 
 def test_a_row_that_does_not_say_what_is_pending_is_found_out(servers: Servers) -> None:
     assert "postgres has" in found_out(servers, "resolve", TABLE, NOTHING_PENDING)
+
+
+UNCONDITIONAL = """
+    table = ContentTable(os.environ["CONTENT_TABLE"])
+    table.record = lambda row: table._put(row, "readings", table.row(row.ref).readings)
+    return table
+"""
+
+
+def test_a_reading_recorded_over_a_newer_one_is_found_out(servers: Servers) -> None:
+    assert "postgres has" in found_out(servers, "resolve", TABLE, UNCONDITIONAL)
