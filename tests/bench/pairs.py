@@ -94,7 +94,7 @@ class Bench:
                         times[name].append(seconds)
         pairs = zip(times["ours"], times["alone"], strict=True)
         ratios = [alone / ours if goal.at_least else ours / alone for ours, alone in pairs]
-        note = " / ".join(f"{1000 * statistics.median(seconds):,.4g} ms" for seconds in times.values())
+        note = " / ".join(f"{1000 * statistics.median(seconds):,.0f} ms" for seconds in times.values())
         return Figure(what, ratios, goal, note)
 
 
