@@ -1,7 +1,4 @@
-"""``python -m tests.interleavings``: every interleaving, history by history, with the numbers of what was seen.
-
-The functions must be on the path, as in ``make bench``: ``PYTHONPATH=layers/buttersync:functions/resolve``.
-"""
+"""``python -m tests.interleavings``: every interleaving, history by history, with the numbers of what was seen."""
 
 import argparse
 import sys

@@ -269,6 +269,8 @@ class Lease:
             dynamo.update_item(**{**request, "ExpressionAttributeValues": operands})
         except ClientError:
             return item, CONFLICT
+        if _version(_plain(rows[KEY])) < _version(item):
+            raise Wrong("a version fell")
         return _plain(rows[KEY]), None
 
     def _ended(self, world: World, working: Working) -> World:
@@ -360,6 +362,10 @@ def _later(world: World) -> World:
     return World(
         _shifted(world.item, -STEP * 1000), world.held, queue, workers, late, world.deaths, world.troubles, stalls
     )
+
+
+def _version(item: Item) -> int:
+    return int({name: value for name, _, value in item}.get("version", 0))
 
 
 def _shifted(item: Item, ms: int) -> Item:

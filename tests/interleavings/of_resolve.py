@@ -166,7 +166,11 @@ class World(NamedTuple):
 
 
 class Resolve:
-    """The space of one history."""
+    """The space of one history.
+
+    With `looks_outlast_workers` a last look is not taken before all who are at work have ended; otherwise looks may be
+    taken at any time, which is more than can happen: the last comes an hour later.
+    """
 
     def __init__(
         self,
@@ -175,10 +179,13 @@ class Resolve:
         stale: int = 1,
         look_seconds: Sequence[int] = LOOK_SECONDS,
         table: Callable[[], TableDouble] = TableDouble,
+        *,
+        looks_outlast_workers: bool = False,
     ) -> None:
         self.history = history
         self._table = table
         self._rules = Rules("en", look_seconds, 3 * DAY, UrlPatterns("https://example.com/{slug}", "", ""))
+        self._looks_outlast_workers = looks_outlast_workers
         self._last = len(history) - 1
         self._parts: dict[Hashable, Part] = {}
         self._made: dict[tuple[Part, Worker[Change]], tuple[Part, Hashable]] = {}
@@ -224,6 +231,8 @@ class Resolve:
     def _begins(self, world: World) -> Iterator[Move[World]]:
         """A worker takes a message, and makes its first call."""
         for change in dict.fromkeys(world.queue.value):
+            if world.workers and self._looks_outlast_workers and change.look and self._rules.is_last(change):
+                continue
             worker = self._fresh.get(change) or self._fresh.setdefault(
                 change, Worker(self._resolve, change, _told(change))
             )

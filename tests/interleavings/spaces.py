@@ -38,6 +38,11 @@ def slug_taken() -> History:
     return [*before, after, other]
 
 
+def renamed_and_removed() -> History:
+    """A post moves to another slug and goes offline in one edit: one webhook tells, with the new slug."""
+    return [*renamed("a"), Moment({}, "removed", "b", number=7)]
+
+
 UPSERT, REMOVAL = Version(5, "updated"), Version(6, "removed")
 REMOVAL_BEFORE, UPSERT_AGAIN = Version(5, "removed"), Version(6, "updated")
 
@@ -49,19 +54,24 @@ SMALL: dict[str, Make] = {
     "publish, remove, republish untouched": lambda: Resolve(at_one_slug(A, NOTHING, A)),
     "publish, edit, remove": lambda: Resolve(at_one_slug(A, B, NOTHING)),
     "rename": lambda: Resolve(renamed("ab"), stale=0),
+    "rename and remove at once": lambda: Resolve(renamed_and_removed(), stale=0, looks_outlast_workers=True),
     "rename twice, no looks": lambda: Resolve(renamed("abc"), stale=0, look_seconds=NO_LOOKS),
     "rename and back, no looks, no death": lambda: Resolve(renamed("aba"), 0, 0, NO_LOOKS),
     "slug taken by another, no death": lambda: Resolve(slug_taken(), deaths=0, stale=0),
 }
-"""Within a minute and a half of a processor."""
+"""Within a minute of a processor. If a name says nothing else: looks, a death and, at one slug, an old reading."""
 
 LARGE: dict[str, Make] = {
     "publish, edit, edit back": lambda: Resolve(at_one_slug(A, B, A_AGAIN)),
-    "publish, remove, republish, remove": lambda: Resolve(at_one_slug(A, NOTHING, A, NOTHING)),
+    "publish, remove, republish, remove, no death": lambda: Resolve(at_one_slug(A, NOTHING, A, NOTHING), deaths=0),
+    "publish, remove, republish, remove, none old": lambda: Resolve(at_one_slug(A, NOTHING, A, NOTHING), stale=0),
     "rename and back, no death": lambda: Resolve(renamed("aba"), deaths=0, stale=0),
     "rename and back, no looks": lambda: Resolve(renamed("aba"), stale=0, look_seconds=NO_LOOKS),
+    "rename to and fro, no looks, no death": lambda: Resolve(renamed("abab"), 0, 0, NO_LOOKS),
     "slug taken by another, no looks": lambda: Resolve(slug_taken(), stale=0, look_seconds=NO_LOOKS),
 }
+"""By the command only. Too large even for that are deaths and looks together in two renames or more, and a death and an
+old reading together in four moments."""
 
 SMALL_OF_LEASE: dict[str, Make] = {
     "upsert, removal, no stall": lambda: Lease(UPSERT, REMOVAL, stalls=0),
