@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from sandbox.chaos.story import CHANGE_NOTHING
 from sandbox.chaos.verdict import Difference
 
 EXAMPLES = 20
@@ -40,8 +41,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was killed, restarted and taken down."""
 
     @property
+    def changes(self) -> int:
+        """Those of the accepted webhooks that may have changed what is live."""
+        return sum(number for event, number in self.accepted.items() if event not in CHANGE_NOTHING)
+
+    @property
     def lost(self) -> int:
-        """Items that a store does not have as the webhooks about them say: all were accepted."""
+        """Items that a store does not have as the webhooks about them say: all were accepted.
+
+        A webhook whose loss a later one of the same item has made up for is not seen here.
+        """
         return len({difference.ref for difference in self.differences})
 
     @property
@@ -51,7 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def write(report: Report, path: Path) -> None:
     """The report as JSON, with what follows from it."""
-    everything = {**msgspec.to_builtins(report), "lost": report.lost, "good": report.is_good}
+    everything = {**msgspec.to_builtins(report), "changes": report.changes, "lost": report.lost, "good": report.is_good}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(everything)) + b"\n")
 
 
@@ -60,6 +69,7 @@ def table(report: Report, stores: Sequence[str]) -> str:
     rows = [
         ("webhooks accepted", f"{sum(report.accepted.values())}"),
         *_counts("  ", report.accepted),
+        ("which may have changed something", f"{report.changes}"),
         ("turned away, and sent again later", f"{sum(report.turned_away.values())}"),
         *_counts("  ", report.turned_away),
         ("faults that struck", f"{sum(report.struck.values())}"),

@@ -15,7 +15,7 @@ from sandbox.chaos.queues import OWNERS, Letter, Queues, Snapshot
 from sandbox.chaos.report import Report
 from sandbox.chaos.sending import Sending
 from sandbox.chaos.story import Story, new_site
-from sandbox.chaos.trouble import Strikes, Trouble
+from sandbox.chaos.trouble import LATEST_SECONDS, Strikes, Trouble
 from sandbox.chaos.verdict import differences, published
 from sandbox.deployment import stage
 from sandbox.processes import SandboxError
@@ -87,6 +87,8 @@ class Chaos:
         sending, trouble = self._told(webhooks, seed, percent)
         ended = time.monotonic()
         with step("Waiting until all is well"):
+            # What is on its way that late must have been done before the clock makes a lease run out.
+            time.sleep(LATEST_SECONDS)
             dead_letters, left = self._settle()
         settled = time.monotonic()
         with step("Comparing the stores with the site"):
@@ -129,8 +131,11 @@ class Chaos:
         return sending, trouble
 
     def _keep_pace(self, sending: Sending) -> None:
-        """Until all is sent, and what is due has been tried."""
-        while (due := self._look().due) or not sending.is_over:
+        """Until all is sent, and what is due has been tried; or until it has been tried in vain for too long."""
+        over_at = math.inf
+        while ((due := self._look().due) and time.monotonic() < over_at + PATIENCE_SECONDS) or not sending.is_over:
+            if sending.is_over:
+                over_at = min(over_at, time.monotonic())
             if due > FULL:
                 sending.may_go_on.clear()
             else:

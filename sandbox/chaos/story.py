@@ -48,6 +48,9 @@ LONGEST_DELAY = 500
 NAMES = ("roses", "compost", "frost dates", "grüne-bohnen", "50%-off", "a:b", "tools+more")
 """Slugs with what has a meaning in refs, keys and addresses."""
 
+CHANGE_NOTHING = ("page.draft", "media.videouploaded")
+"""Events that ingest accepts and drops: nothing that is live can have changed."""
+
 Life: TypeAlias = Iterator[Webhook]
 """The webhooks of one item, its next edit with each."""
 

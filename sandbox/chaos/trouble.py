@@ -32,10 +32,12 @@ WAYS: Sequence[Mapping[str, Any]] = (
 )
 """How a vendor fails, each as often as any other."""
 
+LATEST_SECONDS = 15.0
+"""How late an answer may be: longer than anybody waits for it. What is done that late is done after `Trouble.end`."""
+
 RARELY: Sequence[Mapping[str, Any]] = (
-    # Longer than anybody waits for an answer.
-    {"kind": "delay", "seconds": 15},
-    {"kind": "delay", "seconds": 15, "after": True},
+    {"kind": "delay", "seconds": LATEST_SECONDS},
+    {"kind": "delay", "seconds": LATEST_SECONDS, "after": True},
     # It wants the key no more, for a moment.
     {"kind": "status", "status": 403},
 )
@@ -43,11 +45,12 @@ RARELY: Sequence[Mapping[str, Any]] = (
 
 RARITY = 20
 
-TURN_SECONDS = 10.0
-KILL_SECONDS = 25.0
-HOSTS_SECONDS = 15.0
-POSTGRES_SECONDS = 60.0
-SEARCH_SECONDS = 300.0
+TURN_SECONDS = 4.0
+KILL_SECONDS = 10.0
+HOSTS_SECONDS = 8.0
+POSTGRES_SECONDS = 30.0
+SEARCH_SECONDS = 40.0
+"""How often each happens. A story of 2,000 webhooks takes a minute at the least, and everything is to happen in it."""
 
 HOST_UP = 0.7
 """How likely one of Algolia's hosts is up after a switch."""
@@ -96,7 +99,7 @@ HANGS: Sequence[Mapping[str, Any]] = ({"kind": "delay", "seconds": 5}, {"kind": 
 
 SLOW: Sequence[Mapping[str, Any]] = ({"kind": "delay", "seconds": 0.3},)
 
-ERROR_PERCENT, HANG_PERCENT, SLOW_PERCENT, OUTAGE_PERCENT = 3, 0.5, 40, 50
+ERROR_PERCENT, HANG_PERCENT, SLOW_PERCENT, OUTAGE_PERCENT = 3, 2, 40, 50
 
 
 def aws_turns() -> list[list[Fault]]:

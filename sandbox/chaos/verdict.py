@@ -20,10 +20,11 @@ PATTERNS = UrlPatterns(URLS["PostUrl"], URLS["PageUrl"], URLS["ItemUrl"])
 
 @dataclass(frozen=True)
 class Expected:
-    """What tells one edition of an item from any other."""
+    """What tells one edition of an item from any other, and where the site has it."""
 
     title: str
     text: str
+    url: str
 
 
 Source: TypeAlias = Mapping[str, Expected]
@@ -56,7 +57,7 @@ def published(sandbox: Sandbox) -> Source:
         item = butter.item(identity, None if identity.locale == site.account.default_locale else identity.locale)
         if item and documents.matches(identity, item) and documents.is_published(identity, item):
             content = documents.mapped(identity, item, PATTERNS)
-            found[identity.ref] = Expected(content.title, content.text)
+            found[identity.ref] = Expected(content.title, content.text, content.url)
     return found
 
 
@@ -88,4 +89,5 @@ def differences(stores: Iterable[Store], source: Source) -> Sequence[Difference]
 def _equal(expected: Expected | None, held: Held | None) -> bool:
     if expected is None or held is None:
         return expected is None and held is None
-    return held.title == expected.title and json.dumps(expected.text)[1:-1] in held.everything
+    words = (expected.text, expected.url)
+    return held.title == expected.title and all(json.dumps(one)[1:-1] in held.everything for one in words)

@@ -313,15 +313,20 @@ def test_the_source_is_what_is_published_as_resolve_maps_it() -> None:
 
 
 def test_a_store_differs_by_what_it_lacks_what_it_should_not_have_and_what_is_of_another_edition() -> None:
-    source = {"a": Expected("A", "All of a"), "b": Expected("B", "All of b"), "c": Expected("C", "All of ç")}
-    right = {"a": Held("A", '{"text": "All of a"}'), "c": Held("C", json.dumps({"text": "All of ç"}))}
+    source = {name: Expected(name.upper(), f"All of {name}", f"/{name}") for name in ("a", "b", "ç")}
+    right = {name: held(name.upper(), f"All of {name}", f"/{name}") for name in ("a", "ç")}
 
-    found = differences([store(**right, b=Held("B", '{"text": "All of b"}')), store(**right, d=Held("D", ""))], source)
-    older = differences([store(**right, b=Held("B", '{"text": "All of an older b"}'))], source)
+    found = differences([store(**right, b=held("B", "All of b", "/b")), store(**right, d=Held("D", ""))], source)
+    older = differences([store(**right, b=held("B", "All of an older b", "/b"))], source)
+    elsewhere = differences([store(**right, b=held("B", "All of b", "/of-b"))], source)
 
     assert found == [Difference("PostgreSQL", "b", "B", ""), Difference("PostgreSQL", "d", "", "D")]
-    assert older == [Difference("PostgreSQL", "b", "B", "B")]
+    assert older == elsewhere == [Difference("PostgreSQL", "b", "B", "B")]
     assert [difference.kind for difference in (*found, *older)] == ["missing", "too many", "other"]
+
+
+def held(title: str, text: str, url: str) -> Held:
+    return Held(title, json.dumps({"text": text, "url": url}))
 
 
 def test_a_store_that_holds_more_than_can_be_read_is_not_judged() -> None:
@@ -362,7 +367,7 @@ def test_the_file_has_all_and_the_verdict(tmp_path: Path) -> None:
     write(report(differences=LOST), tmp_path / "report.json")
 
     written = json.loads((tmp_path / "report.json").read_text())
-    assert (written["lost"], written["good"]) == (1, False)
+    assert (written["changes"], written["lost"], written["good"]) == (2, 1, False)
     assert written["differences"][0] == {"store": "PostgreSQL", "ref": "post:a:en", "expected": "A", "found": ""}
     assert written["accepted"] == {"post.published": 2, "page.draft": 1}
 
@@ -376,6 +381,7 @@ def test_the_table_says_what_is_lost_and_where() -> None:
     assert values["OpenSearch"] == "equal to the site"
     assert values["LOST"] == "1"
     assert values["webhooks accepted"] == "3"
+    assert values["which may have changed something"] == "2"
     assert values["algolia: record is too big"] == "1"
     assert "1.5 h that the stack's clock was put forward" in values["converged after the last fault in"]
     assert "    PostgreSQL: post:a:en is '', not 'A'" in lines
