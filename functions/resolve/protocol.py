@@ -138,8 +138,9 @@ class Resolver:
         self._leave(change, pointer)
         if pointer and reading.content:
             self._point(change, pointer, new.announce_key)
-        elif pointer and not self.rules.is_last(change):
-            # Another worker may have read the item elsewhere, and not have moved the pointer yet.
+        elif not reading.content and (pointer or change.claims == "removed") and not self.rules.is_last(change):
+            # Another worker may have read the item elsewhere, and not have moved the pointer yet; or the webhook is
+            # late, the item was published again and read since, and this reading is from before.
             self._look_again(change, len(self.rules.look_seconds))
         return new.pending or "nothing new"
 

@@ -43,6 +43,12 @@ def renamed_and_removed() -> History:
     return [*renamed("a"), Moment({}, "removed", "b", number=7)]
 
 
+def removal_told_late() -> History:
+    """A post is removed and published again untouched, and only then the removal's webhook arrives."""
+    *_, published = moments = at_one_slug(A, NOTHING, A)
+    return [moments[0], published._replace(posts={}), published, published._replace(claims="removed")]
+
+
 UPSERT, REMOVAL = Version(5, "updated"), Version(6, "removed")
 REMOVAL_BEFORE, UPSERT_AGAIN = Version(5, "removed"), Version(6, "updated")
 
@@ -52,6 +58,7 @@ SMALL: dict[str, Make] = {
     "publish, edit": lambda: Resolve(at_one_slug(A, B)),
     "publish, edit, by number": lambda: Resolve(at_one_slug(A, B, number=7)),
     "publish, remove, republish untouched": lambda: Resolve(at_one_slug(A, NOTHING, A)),
+    "publish, remove, republish; removal told late": lambda: Resolve(removal_told_late(), deaths=0),
     "publish, edit, remove": lambda: Resolve(at_one_slug(A, B, NOTHING)),
     "rename": lambda: Resolve(renamed("ab"), stale=0),
     "rename and remove at once": lambda: Resolve(renamed_and_removed(), stale=0, looks_outlast_workers=True),

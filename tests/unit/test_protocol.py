@@ -135,6 +135,22 @@ def test_the_looks_follow_the_schedule_and_the_last_is_believed(world: World) ->
     assert (world.row().status, world.row().readings) == ("absent", 1)
 
 
+def test_a_removal_is_believed_and_looked_at_once_more_for_its_webhook_may_be_late(world: World) -> None:
+    """It is published again, untouched, and that has been read when the removal's webhook comes, with an old reading."""
+    world.butter.items[POST.ref] = post()
+    world.resolve(world.change("published"))
+    world.butter.cached[POST.ref] = None
+    world.resolve(world.change("removed"))
+    assert world.row().status == "removed"
+    [(look, seconds)] = world.sent.messages
+    assert (look.look, seconds) == (len(LOOKS), LOOKS[-1])
+    world.butter.cached.clear()
+
+    world.resolve(look)
+
+    assert world.row().status == "published"
+
+
 def test_an_unknown_ref_that_an_event_removes_is_published_as_removed_at_the_last_look(world: World) -> None:
     world.resolve(world.change("removed", look=len(LOOKS)))
 
