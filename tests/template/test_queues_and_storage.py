@@ -9,7 +9,9 @@ import opensearch
 import postgres
 from buttersync import delivery
 from buttersync.queues import LONGEST_STEP, SCHEDULE
-from tests.template.expansion import Expanded
+from tests.fakes import account
+from tests.fakes.account import Function
+from tests.template.expansion import Expanded, expand
 
 DAYS_14 = 14 * 86_400
 LONGEST_VISIBILITY = 12 * 3600
@@ -43,6 +45,17 @@ def test_more_than_ten_messages_come_at_once_only_with_a_window(stack: Expanded)
     for name in sources(stack):
         mapping, _ = reader(stack, name)
         assert mapping["BatchSize"] <= 10 or int(mapping["MaximumBatchingWindowInSeconds"]) >= 1, name
+
+
+def test_what_the_stories_of_the_whole_take_for_granted_is_in_the_template(template: dict[str, Any]) -> None:
+    stack = expand(template)
+    found = {}
+    for name, queue in sources(stack).items():
+        mapping, function = reader(stack, name)
+        values = Function(function["Timeout"], queue["VisibilityTimeout"], mapping["BatchSize"])
+        found[name.removesuffix("Queue").lower()] = values
+
+    assert found == account.FUNCTIONS
 
 
 def test_sqs_gives_up_long_after_the_schedule_has(stack: Expanded) -> None:

@@ -136,7 +136,7 @@ def test_the_looks_follow_the_schedule_and_the_last_is_believed(world: World) ->
 
 
 def test_a_removal_is_believed_and_looked_at_once_more_for_its_webhook_may_be_late(world: World) -> None:
-    """It is published again, untouched, and that has been read when the removal's webhook comes, with an old reading."""
+    """It is published again, untouched, and that is read before the removal's webhook comes, with an old reading."""
     world.butter.items[POST.ref] = post()
     world.resolve(world.change("published"))
     world.butter.cached[POST.ref] = None
