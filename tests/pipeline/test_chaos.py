@@ -5,7 +5,7 @@ That the verdict can be another is shown by taking from the stores what they hav
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -104,7 +104,7 @@ def test_a_dead_letter_tells_its_reason_and_goes_back_where_it_came_from(chaos: 
     assert not queues.snapshot().waiting
 
 
-def eventually(found: Callable[[], list[Letter]]) -> list[Letter]:
+def eventually(found: Callable[[], Sequence[Letter]]) -> Sequence[Letter]:
     end = time.monotonic() + PATIENCE
     while not (result := found()):
         assert time.monotonic() < end
