@@ -98,3 +98,8 @@ def searched(make: Make) -> Explored:
     """What a search of the space has seen."""
     with Lease.installed():
         return explored(make())
+
+
+def searched_by_name(name: str) -> Explored:
+    """What a search of one of the small spaces has seen."""
+    return searched((SMALL | SMALL_OF_LEASE)[name])

@@ -6,8 +6,8 @@ from decisions import Row
 from tests.doubles import TableDouble
 from tests.interleavings.__main__ import line, row
 from tests.interleavings.of_resolve import History, Resolve
-from tests.interleavings.scheduler import explored
-from tests.interleavings.spaces import NOTHING, SMALL, A, B, at_one_slug, renamed, searched, slug_taken
+from tests.interleavings.scheduler import Explored, explored
+from tests.interleavings.spaces import NOTHING, SMALL, A, B, at_one_slug, renamed, slug_taken
 from tests.unit.test_interleavings import NothingPending, Overwriting
 
 LEAST_WORLDS = 2000
@@ -15,9 +15,9 @@ LEAST_WORLDS = 2000
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_however_calls_fall_a_store_ends_up_as_the_site_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = searched(SMALL[name])
-
+def test_however_calls_fall_a_store_ends_up_as_the_site_is(
+    name: str, seen: Explored, capsys: pytest.CaptureFixture[str]
+) -> None:
     with capsys.disabled():
         print("\n" + line(row(name, seen)), end=" ")
     assert not seen.wrong, seen

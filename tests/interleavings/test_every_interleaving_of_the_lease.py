@@ -7,6 +7,7 @@ import pytest
 from tests.fakes.cloud import Dynamo
 from tests.interleavings.__main__ import line, row
 from tests.interleavings.of_lease import Lease
+from tests.interleavings.scheduler import Explored
 from tests.interleavings.spaces import REMOVAL, SMALL_OF_LEASE, UPSERT, searched
 
 LEAST_WORLDS = 2000
@@ -14,9 +15,9 @@ LEAST_WORLDS = 2000
 
 
 @pytest.mark.parametrize("name", SMALL_OF_LEASE)
-def test_however_calls_fall_the_newest_version_is_written_last(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = searched(SMALL_OF_LEASE[name])
-
+def test_however_calls_fall_the_newest_version_is_written_last(
+    name: str, seen: Explored, capsys: pytest.CaptureFixture[str]
+) -> None:
     with capsys.disabled():
         print("\n" + line(row(name, seen)), end=" ")
     assert not seen.wrong, seen
