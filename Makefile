@@ -21,8 +21,10 @@ help: ## List the targets
 demo: tools ## Play a short story on this machine: webhook in, rows in PostgreSQL out
 	@$(DEV)/python -m sandbox.demo
 
+# Those on the local stack come last and have the machine to themselves: some measure times.
 test: tools ## Run all tests, the real template on the local stack included
-	@$(DEV)/python -m pytest --cov
+	@$(DEV)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --ignore tests/pipeline
+	@$(DEV)/python -m pytest tests/pipeline
 
 # Functions and layer, for what is no test: there tests/conftest.py does it.
 ON_THE_PATH := PYTHONPATH=layers/buttersync:$(MYPYPATH)

@@ -43,9 +43,22 @@ def stack() -> "Iterator[Stack]":
         yield running
 
 
+SLOWEST = ("test_whole.py", "test_every_interleaving_of_resolve.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What fails fast comes first: unit tests, then the others, those on the local stack last."""
-    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), "unit" not in item.path.parts))
+    """The slowest files come first, lest one process has them when the other is done; those on the local stack last."""
+    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), item.path.name not in SLOWEST))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much of every interleaving was searched, as those tests record it."""
+    passed = terminalreporter.stats.get("passed", [])
+    lines = [value for report in passed for name, value in report.user_properties if name == "searched"]
+    if lines:
+        terminalreporter.section("every interleaving")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)

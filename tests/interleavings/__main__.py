@@ -12,7 +12,7 @@ WIDTHS = (44, 12, 12, 7, 9, 8)
 
 def row(name: str, seen: Explored) -> tuple[str, ...]:
     """What a search has seen, in words."""
-    runs = f"{seen.runs:.1e}"
+    runs = f"{seen.runs:.1e}" if seen.runs > 0 else ""
     return name, f"{seen.worlds:,}", f"{seen.moves:,}", f"{seen.ends:,}", runs, f"{seen.seconds:.1f}"
 
 

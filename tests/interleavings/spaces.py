@@ -4,6 +4,7 @@ Histories are the least that bring the protocol to each of its decisions. Readin
 where a post changes its slug: that is why items are read past the caches (docs/decisions.md), and a test shows it.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -95,11 +96,11 @@ LARGE_OF_LEASE: dict[str, Make] = {
 
 
 def searched(make: Make) -> Explored:
-    """What a search of the space has seen."""
-    with Lease.installed():
-        return explored(make())
-
-
-def searched_by_name(name: str) -> Explored:
-    """What a search of one of the small spaces has seen."""
-    return searched((SMALL | SMALL_OF_LEASE)[name])
+    """What a search of the space has seen; coverage, which others measure, would take longer than the search."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        with Lease.installed():
+            return explored(make())
+    finally:
+        sys.settrace(tracer)
