@@ -300,8 +300,8 @@ class Index:
 
     shop: Target
     happenings: list[Happening]
-    held: dict[str, int] = field(default_factory=dict)
-    late: list[tuple[float, Document]] = field(default_factory=list)
+    writes: list[tuple[float, Document]] = field(default_factory=list)
+    """What takes effect when; of a worker that others kept waiting, earlier than what they have written since."""
 
     def deliver(self, _: object, documents: list[Document]) -> list[Failure | None]:
         happening = self.happenings.pop() if self.happenings else UNDISTURBED
@@ -312,11 +312,10 @@ class Index:
         # Lambda ends whom others kept waiting for longer than that.
         end = "killed" if clock.now - began > ENOUGH_MS / 1000 - 10 else happening.end
         if end == "answered":
-            for one in documents:
-                self._write(one)
+            self.writes += [(clock.now, one) for one in documents]
             return [DONE] * len(documents)
         if end != "refused connection" and happening.takes_effect:
-            self.late += [(min(clock.now, began + ENOUGH_MS / 1000) + happening.late, one) for one in documents]
+            self.writes += [(min(clock.now, began + ENOUGH_MS / 1000) + happening.late, one) for one in documents]
         if end == "killed":
             raise Killed
         if end == "odd":
@@ -324,24 +323,13 @@ class Index:
         raise Unavailable(end, unsure=end == "unanswered")
 
     def settle(self) -> dict[str, int]:
-        self._land(float("inf"))
-        return self.held
-
-    def _write(self, one: Document) -> None:
-        self._land(self.shop.cloud.clock.now)
-        self._apply(one)
-
-    def _land(self, until: float) -> None:
-        for at, one in sorted(self.late, key=lambda pair: pair[0]):
-            if at <= until:
-                self._apply(one)
-        self.late = [pair for pair in self.late if pair[0] > until]
-
-    def _apply(self, one: Document) -> None:
-        if one.change == "removed":
-            self.held.pop(one.identity.name, None)
-        else:
-            self.held[one.identity.name] = one.version
+        held: dict[str, int] = {}
+        for _, one in sorted(self.writes, key=lambda write: write[0]):
+            if one.change == "removed":
+                held.pop(one.identity.name, None)
+            else:
+                held[one.identity.name] = one.version
+        return held
 
 
 HAPPENINGS = st.builds(
