@@ -99,7 +99,7 @@ HANGS: Sequence[Mapping[str, Any]] = ({"kind": "delay", "seconds": 5}, {"kind": 
 
 SLOW: Sequence[Mapping[str, Any]] = ({"kind": "delay", "seconds": 0.3},)
 
-ERROR_PERCENT, HANG_PERCENT, SLOW_PERCENT, OUTAGE_PERCENT = 3, 2, 40, 50
+ERROR_PERCENT, HANG_PERCENT, SLOW_PERCENT, OUTAGE_PERCENT = 3, 8, 40, 50
 
 
 def aws_turns() -> list[list[Fault]]:
